@@ -1,0 +1,106 @@
+"""Records as they cross an edge: validated, typed, and closed to unknown fields."""
+
+import time
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Micros = Annotated[int, Field(ge=0, lt=2**62, description="microseconds since 1970, UTC")]
+Attribute = Annotated[str, StringConstraints(max_length=128)] | Finite
+
+
+def now_us() -> int:
+    """The wall clock in microseconds since 1970, UTC."""
+    return time.time_ns() // 1_000
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class User(Record):
+    """A person under a pseudonym; contact data never stands here (see ``store.persons``)."""
+
+    user_id: Identifier
+    age: Annotated[int, Field(ge=0, le=120)] | None = None
+    sex: Annotated[str, StringConstraints(pattern=r"^[FMX]$")] | None = None
+    region: Annotated[str, StringConstraints(max_length=64)] | None = None
+    attributes: dict[str, Attribute] = {}
+    created_at: Micros = 0
+
+
+class Item(Record):
+    """Something that can be recommended: a talent's offer, a film, a garment."""
+
+    item_id: Identifier
+    title: Text
+    category: Annotated[str, StringConstraints(max_length=64)] = "other"
+    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    available: bool = True
+    attributes: dict[str, Attribute] = {}
+    created_at: Micros = 0
+
+
+class Context(Record):
+    """What is known of the moment of a request."""
+
+    device: Annotated[str, StringConstraints(max_length=32)] = "unknown"
+    ts: Micros | None = Field(default=None, description="when the person asked; now, if absent")
+
+
+class EventKind(StrEnum):
+    """What a person can do with an item that was shown."""
+
+    VIEW = "view"
+    CLICK = "click"
+    CART = "cart"
+    PURCHASE = "purchase"
+    RATING = "rating"
+    DISMISS = "dismiss"
+
+
+class Event(Record):
+    """One act of feedback. ``event_id`` makes a repeated delivery harmless."""
+
+    event_id: Identifier
+    user_id: Identifier
+    item_id: Identifier
+    kind: EventKind
+    value: Finite = Field(default=1.0, description="the rating's stars, the purchase's price, else 1")
+    request_id: Identifier | None = Field(default=None, description="the impression it answers")
+    ts: Micros
+
+
+class Impression(Record):
+    """One item at one position of the slate that one request got."""
+
+    request_id: Identifier
+    position: Annotated[int, Field(ge=0, lt=1000)]
+    user_id: Identifier
+    item_id: Identifier
+    propensity: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        description="probability with which the policy put this item at this position, given the"
+        " items above it; None when no policy chose (organic logs)"
+    )
+    policy: Annotated[str, StringConstraints(max_length=64)]
+    slot: Annotated[str, StringConstraints(max_length=16)] = ""
+    device: Annotated[str, StringConstraints(max_length=32)] = "unknown"
+    partial: bool = Field(default=False, description="the log holds only some of the slate's positions")
+    ts: Micros
+
+
+class Slate(Record):
+    """The ordered list of k items that one request gets."""
+
+    request_id: Identifier
+    items: list[Identifier]
+    titles: list[str]
+    scores: list[Finite]
+    propensities: list[Annotated[float, Field(gt=0, le=1)]]
+    policy: str
+    cold_start: bool = False
+    fallback: bool = False

@@ -1,0 +1,128 @@
+"""params.yaml as a typed object; an unknown or wrong entry is named, never ignored."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ParamsError(ValueError):
+    """params.yaml cannot be read or holds an entry that is not known or not allowed."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MarketParams(Section):
+    users: Positive
+    items: Annotated[int, Field(ge=2)]
+    topics: Positive
+    horizon: Positive
+    slate: Positive
+    behaviour_temperature: PositiveFloat
+
+
+class RewardParams(Section):
+    view: float
+    click: float
+    cart: float
+    purchase: float
+    dismiss: float
+    rating_positive: float
+
+
+class QualityParams(Section):
+    tolerated_share: Share
+
+
+class FeatureParams(Section):
+    history: Positive
+    session_gap_minutes: PositiveFloat
+    test_share: Annotated[float, Field(gt=0, lt=1)]
+
+
+class UserModelParams(Section):
+    dim: Positive
+    epochs: Positive
+    batch: Positive
+    learning_rate: PositiveFloat
+
+
+class AgentParams(Section):
+    algorithm: Literal["dqn"]
+    gamma: Annotated[float, Field(ge=0, lt=1)]
+    dim: Positive
+    hidden: Positive
+    env_steps: Positive
+    users_at_once: Positive
+    learning_rate: PositiveFloat
+    train_batch: Positive
+    replay_capacity: Positive
+    target_update_every: Positive
+    epsilon_start: Share
+    epsilon_end: Share
+    epsilon_decay_share: Share
+    num_env_runners: Annotated[int, Field(ge=0)]
+    num_learners: Annotated[int, Field(ge=0)]
+    num_gpus_per_learner: Annotated[float, Field(ge=0)] | Literal["auto"]
+
+
+class ServingParams(Section):
+    slate: Positive
+    temperature: PositiveFloat
+    exploration: Share
+
+
+class EvaluationParams(Section):
+    users: Positive
+    bootstrap: Positive
+    minimum_effective_sample: PositiveFloat
+
+
+class DeliveryParams(Section):
+    canary_share: Share
+    canary_requests: Positive
+    non_inferiority_margin: Share
+    max_error_rate: Share
+    max_p99_ms: PositiveFloat
+
+
+class Params(Section):
+    seed: int
+    market: MarketParams
+    reward: RewardParams
+    quality: QualityParams
+    features: FeatureParams
+    user_model: UserModelParams
+    agent: AgentParams
+    serving: ServingParams
+    evaluation: EvaluationParams
+    delivery: DeliveryParams
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or has an entry that is unknown, missing or
+            outside its range; the message names the entry.
+    """
+    file = Path(path)
+    try:
+        raw = YAML(typ="safe").load(file)
+    except FileNotFoundError as error:
+        raise ParamsError(f"{file} is missing: run from the project's root, or restore it with git") from error
+    except YAMLError as error:
+        raise ParamsError(f"{file} is not valid YAML: {error}") from error
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise ParamsError(f"{file} has entries that cannot be used:\n" + "\n".join(lines)) from error

@@ -1,0 +1,93 @@
+"""The log of impressions and events, and what a request needs of it at once."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, func, select
+
+from recloop.schema import Event, Impression, now_us
+from recloop.store.engine import insert_or_ignore
+from recloop.store.tables import events, impressions, items, quarantine
+
+CONSUMED = ("click", "cart", "purchase", "rating")
+CHUNK = 5000
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row that was not let in, as it came, with the reason."""
+
+    source: str
+    kind: str
+    reason: str
+    body: object
+
+
+def write(
+    connection: Connection,
+    shown: Iterable[Impression] = (),
+    acts: Iterable[Event] = (),
+    refused: Iterable[Refused] = (),
+) -> int:
+    """Add to the log inside the caller's transaction; repeats are left out.
+
+    Returns:
+        How many impressions and events were new.
+    """
+    new = 0
+    for table, rows in ((impressions, list(shown)), (events, list(acts))):
+        dicts = [row.model_dump(mode="json") for row in rows]
+        for start in range(0, len(dicts), CHUNK):
+            new += insert_or_ignore(connection, table, dicts[start : start + CHUNK])
+    bad = [
+        {
+            "source": row.source,
+            "kind": row.kind,
+            "reason": row.reason,
+            "body": json.dumps(row.body, default=str)[:65536],
+            "ts": now_us(),
+        }
+        for row in refused
+    ]
+    if bad:
+        connection.execute(quarantine.insert(), bad)
+    return new
+
+
+def append(
+    engine: Engine,
+    shown: Sequence[Impression] = (),
+    acts: Sequence[Event] = (),
+    refused: Sequence[Refused] = (),
+) -> int:
+    """Add to the log in one transaction: when it returns, the rows are on disk."""
+    with engine.begin() as connection:
+        return write(connection, shown, acts, refused)
+
+
+def history(engine: Engine, user_id: str, limit: int) -> list[str]:
+    """Ids of the items that a person acted on (view and dismiss aside), newest first."""
+    query = (
+        select(events.c.item_id)
+        .where(events.c.user_id == user_id, events.c.kind.in_(CONSUMED))
+        .order_by(events.c.ts.desc(), events.c.seq.desc())
+        .limit(limit)
+    )
+    with engine.connect() as connection:
+        return list(connection.execute(query).scalars())
+
+
+def popular(engine: Engine, limit: int) -> list[str]:
+    """Ids of the available items with the most clicks, purchases and ratings, most first."""
+    count = func.count().label("count")
+    query = (
+        select(events.c.item_id)
+        .join(items, items.c.item_id == events.c.item_id)
+        .where(events.c.kind.in_(CONSUMED), items.c.available)
+        .group_by(events.c.item_id)
+        .order_by(count.desc(), events.c.item_id)
+        .limit(limit)
+    )
+    with engine.connect() as connection:
+        return list(connection.execute(query).scalars())

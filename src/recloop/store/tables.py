@@ -1,0 +1,133 @@
+"""The store's tables. Times are BIGINT microseconds since 1970, UTC; JSON objects are TEXT."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+facts = Table(
+    "facts",  # one line each: schema version, source of the data, market fingerprint
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", String(64), primary_key=True),
+    Column("age", Integer),
+    Column("sex", String(1)),
+    Column("region", String(64)),
+    Column("attributes", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+persons = Table(
+    "persons",  # personal data, sealed per person and field
+    metadata,
+    Column("user_id", String(64), primary_key=True),
+    Column("field", String(32), primary_key=True),
+    Column("key_id", String(32), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+consents = Table(
+    "consents",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("user_id", String(64), nullable=False, index=True),
+    Column("purpose", String(32), nullable=False),
+    Column("granted", Boolean, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+)
+items = Table(
+    "items",
+    metadata,
+    Column("item_id", String(64), primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("category", String(64), nullable=False),
+    Column("price", Float),
+    Column("available", Boolean, nullable=False),
+    Column("attributes", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+impressions = Table(
+    "impressions",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("request_id", String(64), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("item_id", String(64), nullable=False),
+    Column("propensity", Float),
+    Column("policy", String(64), nullable=False),
+    Column("slot", String(16), nullable=False),
+    Column("device", String(32), nullable=False),
+    Column("partial", Boolean, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    UniqueConstraint("request_id", "position"),
+)
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("event_id", String(64), nullable=False, unique=True),
+    Column("user_id", String(64), nullable=False),
+    Column("item_id", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("value", Float, nullable=False),
+    Column("request_id", String(64)),
+    Column("ts", BigInteger, nullable=False),
+    Index("events_by_user", "user_id", "ts"),
+    Index("events_by_request", "request_id"),
+)
+quarantine = Table(
+    "quarantine",  # what was refused at the door, as it came
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("source", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+)
+routing = Table(
+    "routing",  # append-only; the newest row is what every gateway follows
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=True),
+    Column("snapshot", Text, nullable=False),
+    Column("who", String(64), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+)
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("challenger", String(64), nullable=False),
+    Column("champion", String(64)),
+    Column("state", String(16), nullable=False),
+    Column("ts", BigInteger, nullable=False),
+)
+transitions = Table(
+    "transitions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("rollout_id", Integer, nullable=False, index=True),
+    Column("source", String(16), nullable=False),
+    Column("target", String(16), nullable=False),
+    Column("who", String(64), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("figures", Text, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+)
