@@ -118,7 +118,9 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     try:
         raw = YAML(typ="safe").load(file)
     except FileNotFoundError as error:
-        raise ParamsError(f"{file} is missing: run from the project's root, or restore it with git") from error
+        raise ParamsError(
+            f"{file} is missing: run from the project's root, or restore it with git"
+        ) from error
     except YAMLError as error:
         raise ParamsError(f"{file} is not valid YAML: {error}") from error
     try:

@@ -19,8 +19,12 @@ class Places(BaseSettings):
     green_port: int = 3002
     mlflow_port: int = 5000
     prefect_port: int = 4200
-    token: SecretStr = Field(SecretStr(""), description="operator's token; empty: made under home on first use")
-    key_file: Path | None = Field(None, description="master key of personal data; None: made under home on first use")
+    token: SecretStr = Field(
+        SecretStr(""), description="operator's token; empty: made under home on first use"
+    )
+    key_file: Path | None = Field(
+        None, description="master key of personal data; None: made under home on first use"
+    )
 
     @property
     def store(self) -> str:

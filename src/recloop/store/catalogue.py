@@ -12,7 +12,9 @@ from recloop.store.tables import items
 
 def add_items(engine: Engine, offers: Iterable[Item]) -> None:
     """Insert or replace items."""
-    rows = [item.model_dump() | {"attributes": json.dumps(item.attributes, sort_keys=True)} for item in offers]
+    rows = [
+        item.model_dump() | {"attributes": json.dumps(item.attributes, sort_keys=True)} for item in offers
+    ]
     with engine.begin() as connection:
         upsert(connection, items, rows)
 

@@ -19,7 +19,9 @@ KEY_ID = "local-1"
 
 def add_users(engine: Engine, people: Iterable[User]) -> None:
     """Insert or replace users."""
-    rows = [user.model_dump() | {"attributes": json.dumps(user.attributes, sort_keys=True)} for user in people]
+    rows = [
+        user.model_dump() | {"attributes": json.dumps(user.attributes, sort_keys=True)} for user in people
+    ]
     with engine.begin() as connection:
         upsert(connection, users, rows)
 
@@ -68,7 +70,9 @@ def master_key(file: Path) -> bytes:
     except FileExistsError:
         key = file.read_bytes()
         if len(key) != 32:
-            raise StoreError(f"{file} holds {len(key)} bytes, not a key of 32: restore it from its backup") from None
+            raise StoreError(
+                f"{file} holds {len(key)} bytes, not a key of 32: restore it from its backup"
+            ) from None
         return key
     with os.fdopen(descriptor, "wb") as handle:
         key = AESGCM.generate_key(256)
@@ -81,7 +85,9 @@ def seal_personal(engine: Engine, key: bytes, user_id: str, field: str, value: s
     nonce = os.urandom(12)
     sealed = nonce + AESGCM(key).encrypt(nonce, value.encode(), f"{user_id}/{field}".encode())
     with engine.begin() as connection:
-        upsert(connection, persons, [{"user_id": user_id, "field": field, "key_id": KEY_ID, "sealed": sealed}])
+        upsert(
+            connection, persons, [{"user_id": user_id, "field": field, "key_id": KEY_ID, "sealed": sealed}]
+        )
 
 
 def open_personal(engine: Engine, key: bytes, user_id: str, field: str) -> str | None:
@@ -99,4 +105,6 @@ def open_personal(engine: Engine, key: bytes, user_id: str, field: str) -> str |
     try:
         return AESGCM(key).decrypt(sealed[:12], sealed[12:], f"{user_id}/{field}".encode()).decode()
     except InvalidTag:
-        raise StoreError(f"personal field {field!r} does not open: altered, moved, or sealed under another key") from None
+        raise StoreError(
+            f"personal field {field!r} does not open: altered, moved, or sealed under another key"
+        ) from None
