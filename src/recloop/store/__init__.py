@@ -2,7 +2,7 @@
 
 from recloop.store.catalogue import add_items, find_items
 from recloop.store.engine import StoreError, open_store, recall, remember
-from recloop.store.log import CONSUMED, Refused, append, history, popular, write
+from recloop.store.log import Refused, append, history, popular, write
 from recloop.store.people import (
     PURPOSES,
     add_users,
@@ -17,7 +17,6 @@ from recloop.store.snapshot import Watermark, watermark, write_snapshot
 from recloop.store.writer import Busy, Writer
 
 __all__ = [
-    "CONSUMED",
     "PURPOSES",
     "Busy",
     "Refused",

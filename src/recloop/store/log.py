@@ -4,13 +4,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select
 
 from recloop.schema import Event, Impression, now_us
 from recloop.store.engine import insert_or_ignore
-from recloop.store.tables import events, impressions, items, quarantine
+from recloop.store.tables import events, impressions, items, quarantine, users
 
-CONSUMED = ("click", "cart", "purchase", "rating")
 CHUNK = 5000
 
 
@@ -32,11 +31,19 @@ def write(
 ) -> int:
     """Add to the log inside the caller's transaction; repeats are left out.
 
+    A person who is seen for the first time gets a row without a profile.
+
     Returns:
         How many impressions and events were new.
     """
     new = 0
-    for table, rows in ((impressions, list(shown)), (events, list(acts))):
+    shown = list(shown)
+    first_seen = {row.user_id: row.ts for row in shown}
+    strangers = [
+        {"user_id": user_id, "attributes": "{}", "created_at": ts} for user_id, ts in first_seen.items()
+    ]
+    insert_or_ignore(connection, users, strangers)
+    for table, rows in ((impressions, shown), (events, list(acts))):
         dicts = [row.model_dump(mode="json") for row in rows]
         for start in range(0, len(dicts), CHUNK):
             new += insert_or_ignore(connection, table, dicts[start : start + CHUNK])
@@ -66,11 +73,11 @@ def append(
         return write(connection, shown, acts, refused)
 
 
-def history(engine: Engine, user_id: str, limit: int) -> list[str]:
-    """Ids of the items that a person acted on (view and dismiss aside), newest first."""
+def history(engine: Engine, user_id: str, limit: int, rating_positive: float) -> list[str]:
+    """Ids of the items that a person clicked or rated with so many stars at least, newest first."""
     query = (
         select(events.c.item_id)
-        .where(events.c.user_id == user_id, events.c.kind.in_(CONSUMED))
+        .where(events.c.user_id == user_id, _liked(rating_positive))
         .order_by(events.c.ts.desc(), events.c.seq.desc())
         .limit(limit)
     )
@@ -78,16 +85,20 @@ def history(engine: Engine, user_id: str, limit: int) -> list[str]:
         return list(connection.execute(query).scalars())
 
 
-def popular(engine: Engine, limit: int) -> list[str]:
-    """Ids of the available items with the most clicks, purchases and ratings, most first."""
+def popular(engine: Engine, limit: int, rating_positive: float) -> list[str]:
+    """Ids of the available items with the most clicks and good ratings, most first."""
     count = func.count().label("count")
     query = (
         select(events.c.item_id)
         .join(items, items.c.item_id == events.c.item_id)
-        .where(events.c.kind.in_(CONSUMED), items.c.available)
+        .where(_liked(rating_positive), items.c.available)
         .group_by(events.c.item_id)
         .order_by(count.desc(), events.c.item_id)
         .limit(limit)
     )
     with engine.connect() as connection:
         return list(connection.execute(query).scalars())
+
+
+def _liked(rating_positive: float) -> ColumnElement[bool]:
+    return or_(events.c.kind == "click", and_(events.c.kind == "rating", events.c.value >= rating_positive))

@@ -1,0 +1,9 @@
+"""Features: one specification, fitted on logs, that training and serving share.
+
+``recloop.features.build`` makes them from a clean snapshot; it needs DuckDB, which serving does not.
+"""
+
+from recloop.features.spec import FeatureSpec
+from recloop.features.steps import Catalogue, Steps
+
+__all__ = ["Catalogue", "FeatureSpec", "Steps"]

@@ -1,0 +1,129 @@
+"""How a person, a moment and a past become the arrays that a policy reads."""
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from recloop.schema import User
+
+AGE_EDGES = (18, 25, 35, 45, 55, 65)
+DAY_US = 86_400_000_000
+
+
+class Scale(BaseModel):
+    """Mean and standard deviation of a numeric column."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mean: float
+    std: float
+
+
+class FeatureSpec(BaseModel):
+    """The features of one data version; N items, P profile and C context columns, H acts of history.
+
+    Attributes:
+        item_ids: item id at each index 0..N-1; index N is padding.
+        categories: for each categorical column of the profile (``sex``, ``region`` or an attribute's
+            name) its known values; a value that is not among them falls into one column ``other``.
+        scales: for each numeric attribute of the profile its mean and standard deviation.
+        devices: known devices; others fall into one column.
+        history: H.
+        rating_positive: stars from which a rating is part of the history.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    item_ids: tuple[str, ...]
+    categories: dict[str, tuple[str, ...]]
+    scales: dict[str, Scale]
+    devices: tuple[str, ...]
+    history: int
+    rating_positive: float
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Item index by item id."""
+        return {item_id: i for i, item_id in enumerate(self.item_ids)}
+
+    @property
+    def profile_size(self) -> int:
+        """P."""
+        return len(AGE_EDGES) + 2 + sum(len(v) + 1 for v in self.categories.values()) + 2 * len(self.scales)
+
+    @property
+    def context_size(self) -> int:
+        """C."""
+        return 4 + len(self.devices) + 1
+
+    def profile(self, user: User | None) -> np.ndarray:
+        """float32 (P,): one-hot age band and categories, standardised numbers; None: a stranger."""
+        vector = np.zeros(self.profile_size, np.float32)
+        age = None if user is None else user.age
+        band = len(AGE_EDGES) + 1 if age is None else int(np.searchsorted(AGE_EDGES, age, side="right"))
+        vector[band] = 1
+        at = len(AGE_EDGES) + 2
+        for name, values in self.categories.items():
+            value = None if user is None else _column(user, name)
+            vector[at + (values.index(value) if value in values else len(values))] = 1
+            at += len(values) + 1
+        for name, scale in self.scales.items():
+            value = None if user is None else user.attributes.get(name)
+            known = isinstance(value, int | float)
+            vector[at : at + 2] = ((value - scale.mean) / scale.std, 0) if known else (0, 1)
+            at += 2
+        return vector
+
+    def profiles(self, users: Iterable[User | None]) -> np.ndarray:
+        """float32 (B, P)."""
+        rows = [self.profile(user) for user in users]
+        return np.stack(rows) if rows else np.zeros((0, self.profile_size), np.float32)
+
+    def context(self, device: str, ts: int) -> np.ndarray:
+        """float32 (C,): hour and weekday on the circle, one-hot device; ``ts`` in µs since 1970, UTC."""
+        return self.contexts([device], np.array([ts], np.int64))[0]
+
+    def contexts(self, devices: Sequence[str], ts: np.ndarray) -> np.ndarray:
+        """float32 (B, C) for int64 (B,) ``ts`` in µs since 1970, UTC."""
+        day = ts % DAY_US / DAY_US * math.tau
+        week = (ts // DAY_US + 3) % 7 / 7 * math.tau  # 1970-01-01 was a Thursday
+        places = {device: i for i, device in enumerate(self.devices)}
+        matrix = np.zeros((len(ts), self.context_size), np.float32)
+        matrix[:, :4] = np.stack([np.sin(day), np.cos(day), np.sin(week), np.cos(week)], 1)
+        other = len(self.devices)
+        matrix[np.arange(len(ts)), [4 + places.get(device, other) for device in devices]] = 1
+        return matrix
+
+    def history_indices(self, item_ids: Sequence[str]) -> np.ndarray:
+        """int64 (H,): newest first, items that are not known left out, padded with N."""
+        known = [self.index[i] for i in item_ids if i in self.index][: self.history]
+        return np.array(known + [len(self.item_ids)] * (self.history - len(known)), np.int64)
+
+    def observation(
+        self, user: User | None, history: Sequence[str], device: str, ts: int
+    ) -> dict[str, np.ndarray]:
+        """The observation of one request, B = 1."""
+        return {
+            "profile": self.profile(user)[None],
+            "context": self.context(device, ts)[None],
+            "history": self.history_indices(history)[None],
+        }
+
+    def save(self, path: Path) -> None:
+        """Write as JSON; equal specifications give equal bytes."""
+        path.write_text(self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote; raises pydantic's ValidationError for anything else."""
+        return cls.model_validate_json(path.read_bytes())
+
+
+def _column(user: User, name: str) -> str | None:
+    if name in ("sex", "region"):
+        return getattr(user, name)
+    value = user.attributes.get(name)
+    return value if isinstance(value, str) else None
