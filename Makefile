@@ -1,0 +1,45 @@
+# `make demo` sets up and runs the loop; `make test` sets up and runs every check. See README.md.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# uv does not read pip's settings: pass on a folder of wheels where pip has one.
+# UV_TORCH_BACKEND=cpu (or cu128, auto, ...) chooses torch's build.
+export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+export UV_LINK_MODE ?= hardlink
+
+.PHONY: demo test check format repro lock clean
+.DEFAULT_GOAL := demo
+
+demo: .venv/installed  ## the whole loop; DATA=folder for a public dataset
+	@$(BIN)/python -m flows.demo $(if $(DATA),--data "$(DATA)")
+
+test: .venv/installed check  ## lint, types and all tests
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+repro: .venv/installed  ## the offline half alone
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "recloop needs Python 3.11, but $(PYTHON) is $$($(PYTHON) -V). Run: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip install --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+lock:  ## resolve anew what pyproject.toml asks for
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --upgrade --output-file requirements.lock
+	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock
+
+clean:  ## what the loop made; the virtual environment stays
+	rm -rf var data models reports .dvc/cache .dvc/tmp

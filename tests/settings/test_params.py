@@ -1,0 +1,49 @@
+"""params.yaml is read as it is meant, or refused by the name of the entry."""
+
+from pathlib import Path
+
+import pytest
+
+from recloop.settings import ParamsError, load_params, places
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_shipped_params_are_valid():
+    assert load_params(ROOT / "params.yaml").agent.algorithm == "dqn"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("gamma: 0.95", "gamma: 1.5", "agent.gamma"),
+        ("gamma: 0.95", "gama: 0.95", "agent.gama"),
+        ("algorithm: dqn", "algorithm: magic", "agent.algorithm"),
+        ("users: 1200", "users: many", "market.users"),
+        ("canary_share: 0.3", "canary_share: .nan", "delivery.canary_share"),
+    ],
+)
+def test_a_wrong_entry_is_named(tmp_path, old, new, named):
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    (tmp_path / "params.yaml").write_text(text.replace(old, new))
+    with pytest.raises(ParamsError, match=named):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_missing_or_torn_file_says_what_to_do(tmp_path):
+    with pytest.raises(ParamsError, match="restore it with git"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("market: {users: [1")
+    with pytest.raises(ParamsError, match="not valid YAML"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_places_follow_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECLOOP_HOME", str(tmp_path / "here"))
+    monkeypatch.setenv("RECLOOP_TOKEN", "s3cret")
+    found = places()
+    assert found.store == f"sqlite:///{tmp_path}/here/store.db"
+    assert found.home.is_dir()
+    assert found.host == "127.0.0.1"
+    assert "s3cret" not in repr(found)

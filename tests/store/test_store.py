@@ -1,0 +1,209 @@
+"""The store keeps what it acknowledged, once, and shows no personal data on the disk."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import text
+
+from recloop.schema import TABLES, Event, Impression, Item, User
+from recloop.store import (
+    Busy,
+    Refused,
+    StoreError,
+    Writer,
+    add_items,
+    add_users,
+    append,
+    consented,
+    find_items,
+    find_user,
+    history,
+    master_key,
+    open_personal,
+    open_store,
+    popular,
+    seal_personal,
+    set_consent,
+    watermark,
+    write_snapshot,
+)
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return open_store(f"sqlite:///{tmp_path}/s.db")
+
+
+def click(number, user="u", item="a", kind="click", value=1.0):
+    return Event(event_id=f"e{number}", user_id=user, item_id=item, kind=kind, value=value, ts=number)
+
+
+def impression(number, user="u"):
+    return Impression(
+        request_id=f"r{number}", position=0, user_id=user, item_id="a", propensity=0.5, policy="p", ts=number
+    )
+
+
+def test_repeats_are_left_out(engine):
+    assert append(engine, [impression(1)], [click(1)]) == 2
+    assert append(engine, [impression(1), impression(2)], [click(1)]) == 1
+
+
+def test_history_is_newest_first_and_counts_good_acts_only(engine):
+    append(
+        engine,
+        acts=[
+            click(1, item="a"),
+            click(2, item="b", kind="rating", value=5),
+            click(3, item="c", kind="view"),
+            click(4, item="d", kind="rating", value=2),
+            click(5, item="e"),
+        ],
+    )
+    assert history(engine, "u", 10, 4.0) == ["e", "b", "a"]
+    assert history(engine, "u", 1, 4.0) == ["e"]
+    assert history(engine, "nobody", 5, 4.0) == []
+
+
+def test_popular_leaves_out_what_is_sold_out(engine):
+    add_items(engine, [Item(item_id=i, title=i, available=i != "b") for i in "abc"])
+    append(engine, acts=[click(n, item=i) for n, i in enumerate("bbbaac")])
+    assert popular(engine, 5, 4.0) == ["a", "c"]
+
+
+def test_records_come_back_as_they_went_in(engine):
+    user = User(user_id="u", age=30, sex="X", region="Seoul", attributes={"job": "x", "n": 1.5}, created_at=3)
+    item = Item(
+        item_id="i", title="로고 <b>디자인</b>", category="design", price=9.5, attributes={"t": "a|b"}
+    )
+    add_users(engine, [user])
+    add_items(engine, [item])
+    assert find_user(engine, "u") == user
+    assert find_items(engine) == [item]
+    assert find_user(engine, "v") is None
+
+
+def test_a_person_first_seen_in_an_impression_is_known_from_then_on(engine):
+    append(engine, [impression(1, "new")])
+    assert find_user(engine, "new") == User(user_id="new", created_at=1)
+
+
+def test_consent_is_the_newest_word_and_silence_is_no(engine):
+    assert not consented(engine, "u", "training")
+    set_consent(engine, "u", "training", True)
+    assert consented(engine, "u", "training")
+    set_consent(engine, "u", "training", False)
+    assert not consented(engine, "u", "training")
+    with pytest.raises(ValueError, match="purpose must be one of"):
+        set_consent(engine, "u", "world domination", True)
+
+
+def test_personal_data_is_sealed_on_disk_and_bound_to_person_and_field(engine, tmp_path):
+    key = master_key(tmp_path / "key")
+    assert os.stat(tmp_path / "key").st_mode & 0o077 == 0
+    seal_personal(engine, key, "u", "email", "minji@example.com")
+    assert open_personal(engine, master_key(tmp_path / "key"), "u", "email") == "minji@example.com"
+    assert all(b"minji" not in file.read_bytes() for file in tmp_path.glob("s.db*"))
+    with engine.begin() as connection:
+        connection.execute(text("update persons set user_id = 'v'"))
+    with pytest.raises(StoreError, match="does not open"):
+        open_personal(engine, key, "v", "email")
+    assert open_personal(engine, key, "u", "email") is None
+
+
+def test_a_torn_key_file_is_not_replaced(tmp_path):
+    (tmp_path / "key").write_bytes(b"short")
+    with pytest.raises(StoreError, match="restore it from its backup"):
+        master_key(tmp_path / "key")
+
+
+def test_a_snapshot_has_the_contract_s_schema_and_stops_at_the_watermark(engine, tmp_path):
+    add_items(engine, [Item(item_id="a", title="a")])
+    append(engine, [impression(n) for n in range(5)], [click(1)])
+    mark = watermark(engine)
+    mark.save(tmp_path / "w.json")
+    append(engine, [impression(9)], [click(9)])
+    assert write_snapshot(engine, mark, tmp_path / "one")["impressions"] == 5
+    write_snapshot(engine, type(mark).load(tmp_path / "w.json"), tmp_path / "two")
+    for name, schema in TABLES.items():
+        assert pq.read_schema(tmp_path / "one" / f"{name}.parquet").equals(schema)
+        one, two = ((tmp_path / d / f"{name}.parquet").read_bytes() for d in ("one", "two"))
+        assert one == two, "the same watermark gives the same bytes"
+
+
+def test_a_changed_price_is_a_new_version(engine):
+    add_items(engine, [Item(item_id="a", title="a", price=1.0)])
+    before = watermark(engine)
+    add_items(engine, [Item(item_id="a", title="a", price=2.0)])
+    assert watermark(engine).catalogue != before.catalogue
+
+
+def test_concurrent_writers_lose_nothing(engine):
+    with Writer(engine) as writer:
+
+        def work(start):
+            for n in range(start, start + 50):
+                writer.submit([impression(n)], [click(n)]).result(timeout=30)
+
+        threads = [threading.Thread(target=work, args=(100 * t,)) for t in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    mark = watermark(engine)
+    assert (mark.impressions, mark.events) == (400, 400)
+
+
+def test_one_bad_batch_does_not_fail_its_neighbours(engine):
+    bad = Refused("test", "event", "x" * 10, None)
+    object.__setattr__(bad, "reason", None)  # the database refuses NULL
+    with Writer(engine) as writer:
+        results = [
+            writer.submit(acts=[click(1)]),
+            writer.submit(refused=[bad]),
+            writer.submit(acts=[click(2)]),
+        ]
+        assert [results[0].result(30), results[2].result(30)] == [1, 1]
+        with pytest.raises(Exception, match="NOT NULL"):
+            results[1].result(30)
+
+
+def test_a_full_queue_says_so(engine):
+    with Writer(engine, capacity=1) as writer, engine.begin() as connection:
+        connection.execute(text("delete from events"))  # holds SQLite's write lock
+        with pytest.raises(Busy):
+            for n in range(600):
+                writer.submit(acts=[click(n)])
+
+
+def test_what_cannot_be_opened_says_what_to_check(tmp_path):
+    (tmp_path / "s.db").write_bytes(b"this is not a database, but it is long enough" * 100)
+    with pytest.raises(StoreError, match="the file is a database"):
+        open_store(f"sqlite:///{tmp_path}/s.db")
+
+
+CHILD = """
+import sys
+from recloop.schema import Event
+from recloop.store import Writer, open_store
+with Writer(open_store(sys.argv[1])) as writer:
+    for n in range(100_000):
+        writer.submit(acts=[Event(event_id=f"e{n}", user_id="u", item_id="a", kind="click", ts=n)]).result()
+        print(n, flush=True)
+"""
+
+
+def test_an_acknowledged_event_survives_kill_9(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    child = subprocess.Popen([sys.executable, "-c", CHILD, url], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    acknowledged = [int(child.stdout.readline()) for _ in range(200)]
+    child.send_signal(signal.SIGKILL)
+    acknowledged += [int(line) for line in child.stdout.read().split()]
+    child.wait()
+    assert watermark(open_store(url)).events >= len(acknowledged)
