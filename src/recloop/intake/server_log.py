@@ -1,0 +1,144 @@
+"""Web server logs as a source: combined log lines of nginx and Apache, and JSON lines.
+
+A request for ``/items/<id>?uid=<person>`` is a view; with ``&act=click`` (or another kind of event)
+it is that act. ``&rid=<request>`` names the slate that it answers. An act without one is organic: a
+person met the item by themselves, so an impression without a propensity is written along with it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import ValidationError
+
+from recloop.intake.source import ROWS_AT_ONCE, Batch, DatasetError, TableReport
+from recloop.schema import Event, EventKind, Impression
+from recloop.store import Refused
+
+COMBINED = re.compile(
+    r'^\S+ \S+ \S+ \[(?P<time>[^\]]+)\] "(?P<method>[A-Z]+) (?P<path>\S+)[^"]*" (?P<status>\d{3}) '
+)
+COMBINED_TIME = "%d/%b/%Y:%H:%M:%S %z"
+ITEM = re.compile(r"^/items/([^/]+)/?$")
+
+
+class ServerLog:
+    """One log file. Lines about other pages, and requests that failed, are read and left out.
+
+    A JSON line holds ``time`` (ISO 8601 with its offset), ``request`` (``GET /items/7?uid=u1 HTTP/1.1``)
+    and ``status``, as an nginx ``log_format`` with ``escape=json`` writes them.
+
+    Raises:
+        DatasetError: the file is missing or cannot be opened.
+    """
+
+    name = "own"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._report = TableReport(0, 0, 0)
+        try:
+            with path.open("rb") as handle:
+                self.size = sum(1 for _ in handle)
+        except OSError as error:
+            raise DatasetError(f"cannot read the log {path}: {error.strerror}") from error
+
+    def tables(self) -> Mapping[str, TableReport]:
+        """Lines read, kept as acts, and quarantined."""
+        return {"lines": self._report}
+
+    def batches(self) -> Iterator[Batch]:
+        """The acts in the order of the file."""
+        self._report = TableReport(0, 0, 0)
+        shown: list[Impression] = []
+        acts: list[Event] = []
+        refused: list[Refused] = []
+        with self.path.open(encoding="utf-8", errors="replace") as handle:
+            for number, line in enumerate(handle, 1):
+                self._report.read += 1
+                try:
+                    found = parse_line(line)
+                except ValueError as error:
+                    body = {"file": self.path.name, "line": number, "text": line.rstrip("\n")}
+                    refused.append(Refused(self.name, "log", str(error), body))
+                    continue
+                if found:
+                    impression, act = found
+                    shown += [impression] if impression else []
+                    acts.append(act)
+                if len(acts) + len(refused) >= ROWS_AT_ONCE:
+                    yield self._batch(shown, acts, refused)
+                    shown, acts, refused = [], [], []
+        yield self._batch(shown, acts, refused)
+
+    def _batch(self, shown: list[Impression], acts: list[Event], refused: list[Refused]) -> Batch:
+        self._report.kept += len(acts)
+        self._report.quarantined += len(refused)
+        for row in refused:
+            self._report.reasons[row.reason] = self._report.reasons.get(row.reason, 0) + 1
+        return Batch(impressions=shown, events=acts, refused=refused)
+
+
+def parse_line(line: str) -> tuple[Impression | None, Event] | None:
+    """The act of one line with its organic impression, or None where the line is about no item.
+
+    Raises:
+        ValueError: the line is no log line, or the act that it names is none.
+    """
+    time, target, status = _json_line(line) if line.startswith("{") else _combined_line(line)
+    address = urlsplit(target)
+    item = ITEM.match(address.path)
+    if item is None or not 200 <= status < 400:
+        return None
+    query = {name: values[-1] for name, values in parse_qs(address.query).items()}
+    if "uid" not in query:
+        return None
+    key = hashlib.sha256(line.rstrip("\r\n").encode()).hexdigest()[:24]
+    request = query.get("rid")
+    common: dict[str, Any] = {
+        "user_id": query["uid"],
+        "item_id": unquote(item[1]),
+        "request_id": request or f"l{key}",
+        "ts": round(time.timestamp() * 1e6),
+    }
+    try:
+        kind = EventKind(query.get("act", "view"))
+        event = Event(event_id=f"l{key}", kind=kind, **common)
+        shown = None if request else Impression(position=0, propensity=None, policy="organic", **common)
+    except ValidationError as error:
+        raise ValueError("; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())) from None
+    return shown, event
+
+
+def _combined_line(line: str) -> tuple[datetime, str, int]:
+    match = COMBINED.match(line)
+    if match is None:
+        raise ValueError("neither a combined log line nor a JSON line")
+    try:
+        time = datetime.strptime(match["time"], COMBINED_TIME)
+    except ValueError:
+        raise ValueError("time: not as in 10/Oct/2025:13:55:36 +0000") from None
+    return time, match["path"], int(match["status"])
+
+
+def _json_line(line: str) -> tuple[datetime, str, int]:
+    try:
+        body = json.loads(line)
+    except json.JSONDecodeError:
+        raise ValueError("a JSON line that does not end or is not JSON") from None
+    try:
+        time = datetime.fromisoformat(body["time"])
+        target = body["request"].split(" ")[1]
+        status = int(body["status"])
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]}: missing") from None
+    except (TypeError, ValueError, AttributeError, IndexError):
+        raise ValueError("time, request or status: not in the form that nginx writes") from None
+    if time.tzinfo is None:
+        raise ValueError("time: without an offset from UTC")
+    return time, target, status
