@@ -1,0 +1,20 @@
+"""Policies as they are exported, checked, scored and sampled. Needs neither ray, mlflow nor torch."""
+
+from recloop.policy.artefact import ArtefactError, Manifest, Policy, load, write_artefact
+from recloop.policy.baselines import most_popular, uniform
+from recloop.policy.sampling import Sampler, Scorer, Slates, draw, propensities
+
+__all__ = [
+    "ArtefactError",
+    "Manifest",
+    "Policy",
+    "Sampler",
+    "Scorer",
+    "Slates",
+    "draw",
+    "load",
+    "most_popular",
+    "propensities",
+    "uniform",
+    "write_artefact",
+]
