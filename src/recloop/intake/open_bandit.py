@@ -158,7 +158,7 @@ def _segment(features: str) -> str:
 
 
 def _user(row: dict) -> User:
-    return User(user_id=row["person"], attributes={name: row[name] for name in PERSON}, created_at=row["ts"])
+    return User(user_id=row["person"], attributes={name: row[name] for name in PERSON})
 
 
 def _item(row: dict) -> Item:

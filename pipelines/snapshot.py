@@ -1,0 +1,34 @@
+"""Stage snapshot: the store up to the watermark, as Parquet."""
+
+from pathlib import Path
+
+from recloop.settings import places
+from recloop.store import Watermark, open_store, watermark, write_snapshot
+
+
+def main() -> None:
+    """Write ``data/snapshot``.
+
+    Raises:
+        SystemExit: there is no watermark, or the store is not the one that it was taken from.
+    """
+    file = Path("data/watermark.json")
+    if not file.exists():
+        raise SystemExit(f"{file} is missing: run `dvc repro collect`, which makes it")
+    mark = Watermark.load(file)
+    here = places()
+    engine = open_store(here.store)
+    now = watermark(engine)
+    if now.source != mark.source or now.impressions < mark.impressions or now.events < mark.events:
+        raise SystemExit(
+            f"{file} speaks of {mark.impressions:,} impressions and {mark.events:,} events of the source"
+            f" {mark.source!r}, but the store under {here.home} holds {now.impressions:,} and"
+            f" {now.events:,} of {now.source!r}: set RECLOOP_HOME to the home that the watermark was taken"
+            f" from, or delete {file} to begin a new version"
+        )
+    rows = write_snapshot(engine, mark, Path("data/snapshot"))
+    print(", ".join(f"{count:,} {table}" for table, count in rows.items()))
+
+
+if __name__ == "__main__":
+    main()

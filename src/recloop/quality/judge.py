@@ -1,0 +1,68 @@
+"""Great Expectations at work: suites in, verdicts and data docs out."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when the library is imported
+
+import great_expectations as gx
+import polars as pl
+from great_expectations.data_context.types.base import ProgressBarsConfig
+
+from recloop.quality.checks import Check
+
+SITE = "data_docs"
+RESULT = {"result_format": "BASIC", "partial_unexpected_count": 5}
+
+
+class Judge:
+    """Runs suites in an ephemeral context that keeps nothing but the data docs."""
+
+    def __init__(self, docs: Path) -> None:
+        self._context = gx.get_context(mode="ephemeral")
+        self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        self._source = self._context.data_sources.add_pandas("snapshot")
+        backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())}
+        site: Any = {
+            "class_name": "SiteBuilder",
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            "store_backend": backend,
+        }
+        for name in self._context.get_site_names():
+            self._context.delete_data_docs_site(name)
+        self._context.add_data_docs_site(SITE, site)
+        self._context.clean_data_docs(site_name=SITE)
+
+    def judge(self, table: str, frame: pl.DataFrame, checks: list[Check]) -> dict[str, int]:
+        """Rows that fail, per name of a check; 1 for a failed check of the table as a whole.
+
+        Raises:
+            RuntimeError: an expectation could not be evaluated.
+        """
+        batch = self._source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("whole")
+        suite = gx.ExpectationSuite(name=table)
+        for check in checks:
+            expectation = check.expectation.copy(update={"meta": {"name": check.name}})
+            suite.add_expectation(expectation)
+        suite = self._context.suites.add(suite)
+        definition = self._context.validation_definitions.add(
+            gx.ValidationDefinition(name=table, data=batch, suite=suite)
+        )
+        checkpoint = self._context.checkpoints.add(
+            gx.Checkpoint(name=table, validation_definitions=[definition], result_format=RESULT)
+        )
+        outcome = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()})
+        (verdict,) = outcome.run_results.values()
+        counts = {}
+        for result in verdict.results:
+            assert result.expectation_config is not None
+            name = result.expectation_config.meta["name"]
+            if result.exception_info.get("raised_exception", True):
+                raise RuntimeError(f"{table}.{name} could not be evaluated: {result.exception_info}")
+            counts[name] = int(result.result.get("unexpected_count", not result.success))
+        return {check.name: counts[check.name] for check in checks}
+
+    def write_docs(self) -> None:
+        """Write the data docs of all that was judged; ``index.html`` is where to begin."""
+        self._context.build_data_docs(site_names=[SITE])
