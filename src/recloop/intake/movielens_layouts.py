@@ -108,15 +108,14 @@ def _ml_1m(folder: Path) -> Layout:
 
 def _ml_csv(folder: Path) -> Layout:
     def ratings() -> Sheet:
-        columns = ["userId", "movieId", "rating", "timestamp"]
-        sheet = read_sheet(folder / "ratings.csv", NAME, "ratings", columns, ",", header=True)
-        sheet.rows = sheet.rows.rename({"userId": "user", "movieId": "item", "timestamp": "ts"})
-        return sheet
+        header = {"userId": "user", "movieId": "item", "timestamp": "ts"}
+        columns = ["user", "item", "rating", "ts"]
+        return read_sheet(folder / "ratings.csv", NAME, "ratings", columns, ",", header)
 
     def items() -> Sheet:
-        columns = ["movieId", "title", "genres"]
-        sheet = read_sheet(folder / "movies.csv", NAME, "items", columns, ",", header=True, quoted=True)
-        sheet.rows = sheet.rows.rename({"movieId": "item"}).with_columns(YEAR_IN_TITLE)
+        columns, header = ["item", "title", "genres"], {"movieId": "item"}
+        sheet = read_sheet(folder / "movies.csv", NAME, "items", columns, ",", header, quoted=True)
+        sheet.rows = sheet.rows.with_columns(YEAR_IN_TITLE)
         return sheet
 
     return Layout(ratings, items, None)
@@ -124,34 +123,25 @@ def _ml_csv(folder: Path) -> Layout:
 
 def _recbole(inter: Path) -> Layout:
     def ratings() -> Sheet:
-        columns = ["user_id", "item_id", "rating", "timestamp"]
-        sheet = read_sheet(inter, NAME, "ratings", columns, "\t", header=True)
-        sheet.rows = sheet.rows.rename({"user_id": "user", "item_id": "item", "timestamp": "ts"})
-        return sheet
+        header = {"user_id": "user", "item_id": "item", "timestamp": "ts"}
+        return read_sheet(inter, NAME, "ratings", ["user", "item", "rating", "ts"], "\t", header)
 
     def items() -> Sheet:
-        columns = ["item_id", "movie_title", "release_year", "class"]
-        sheet = read_sheet(inter.with_suffix(".item"), NAME, "items", columns, "\t", header=True)
-        year = pl.when(pl.col("release_year").str.contains(r"^\d{4}$")).then(pl.col("release_year"))
-        title = (
-            pl.when(year.is_null())
-            .then("movie_title")
-            .otherwise(pl.concat_str("movie_title", pl.lit(" ("), year, pl.lit(")")))
-        )
-        sheet.rows = sheet.rows.select(
-            "line",
-            "text",
-            pl.col("item_id").alias("item"),
-            title.alias("title"),
-            year.alias("year"),
-            pl.col("class").str.split(" ").list.join("|").alias("genres"),
+        """The genres stand under ``class`` (ml-100k) or ``genre`` (ml-1m), parted by blanks."""
+        columns = ["item", "title", "year", "genres"]
+        header = {"item_id": "item", "movie_title": "title", "release_year": "year"}
+        header |= {"genre": "genres", "class": "genres"}
+        sheet = read_sheet(inter.with_suffix(".item"), NAME, "items", columns, "\t", header)
+        year = pl.when(pl.col("year").str.contains(r"^\d{4}$")).then("year")
+        dated = pl.concat_str("title", pl.lit(" ("), year, pl.lit(")"))
+        sheet.rows = sheet.rows.with_columns(
+            title=pl.coalesce(dated, "title"), year=year, genres=pl.col("genres").str.replace_all(" ", "|")
         )
         return sheet
 
     def users() -> Sheet:
-        columns = ["user_id", "age", "gender", "occupation", "zip_code"]
-        sheet = read_sheet(inter.with_suffix(".user"), NAME, "users", columns, "\t", header=True)
-        sheet.rows = sheet.rows.rename({"user_id": "user", "gender": "sex", "zip_code": "zip"})
-        return sheet
+        columns = ["user", "age", "sex", "occupation", "zip"]
+        header = {"user_id": "user", "gender": "sex", "zip_code": "zip"}
+        return read_sheet(inter.with_suffix(".user"), NAME, "users", columns, "\t", header)
 
     return Layout(ratings, items, users)

@@ -125,7 +125,7 @@ def _find(folder: Path) -> list[Path]:
 
 def _read_items(path: Path) -> Sheet:
     columns = ["item_id", *(f"item_feature_{n}" for n in range(4))]
-    sheet = read_sheet(path, NAME, "items", columns, ",", header=True)
+    sheet = read_sheet(path, NAME, "items", columns, ",", header={})
     sheet.identified("item_id")
     sheet.once("item_id")
     sheet.number("item_feature_0", -1e9, 1e9, pl.Float64)
@@ -138,7 +138,7 @@ def _read_items(path: Path) -> Sheet:
 
 def _read_log(path: Path) -> Sheet:
     columns = ["timestamp", "item_id", "position", "click", "propensity_score", *PERSON]
-    sheet = read_sheet(path, NAME, "impressions", columns, ",", header=True)
+    sheet = read_sheet(path, NAME, "impressions", columns, ",", header={})
     sheet.rows = sheet.rows.with_columns(
         ts=pl.col("timestamp").str.to_datetime(TIME, time_unit="us", strict=False).dt.epoch("us"),
         person=pl.concat_str(PERSON, separator="|").map_elements(_segment, return_dtype=pl.String),

@@ -20,9 +20,7 @@ from recloop.intake.source import ROWS_AT_ONCE, Batch, DatasetError, TableReport
 from recloop.schema import Event, EventKind, Impression
 from recloop.store import Refused
 
-COMBINED = re.compile(
-    r'^\S+ \S+ \S+ \[(?P<time>[^\]]+)\] "(?P<method>[A-Z]+) (?P<path>\S+)[^"]*" (?P<status>\d{3}) '
-)
+COMBINED = re.compile(r'^\S+ \S+ .*?\[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) ')
 COMBINED_TIME = "%d/%b/%Y:%H:%M:%S %z"
 ITEM = re.compile(r"^/items/([^/]+)/?$")
 
@@ -90,10 +88,13 @@ def parse_line(line: str) -> tuple[Impression | None, Event] | None:
     Raises:
         ValueError: the line is no log line, or the act that it names is none.
     """
-    time, target, status = _json_line(line) if line.startswith("{") else _combined_line(line)
+    time, request_line, status = _json_line(line) if line.startswith("{") else _combined_line(line)
+    method, target, *_ = [*request_line.split(" "), ""]
+    if method not in ("GET", "POST") or not 200 <= status < 400:
+        return None
     address = urlsplit(target)
     item = ITEM.match(address.path)
-    if item is None or not 200 <= status < 400:
+    if item is None:
         return None
     query = {name: values[-1] for name, values in parse_qs(address.query).items()}
     if "uid" not in query:
@@ -106,9 +107,11 @@ def parse_line(line: str) -> tuple[Impression | None, Event] | None:
         "request_id": request or f"l{key}",
         "ts": round(time.timestamp() * 1e6),
     }
+    act = query.get("act", "view")
+    if act not in set(EventKind):
+        raise ValueError(f"act: none of {', '.join(EventKind)}")
     try:
-        kind = EventKind(query.get("act", "view"))
-        event = Event(event_id=f"l{key}", kind=kind, **common)
+        event = Event(event_id=f"l{key}", kind=EventKind(act), **common)
         shown = None if request else Impression(position=0, propensity=None, policy="organic", **common)
     except ValidationError as error:
         raise ValueError("; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())) from None
@@ -123,22 +126,22 @@ def _combined_line(line: str) -> tuple[datetime, str, int]:
         time = datetime.strptime(match["time"], COMBINED_TIME)
     except ValueError:
         raise ValueError("time: not as in 10/Oct/2025:13:55:36 +0000") from None
-    return time, match["path"], int(match["status"])
+    return time, match["request"], int(match["status"])
 
 
 def _json_line(line: str) -> tuple[datetime, str, int]:
     try:
         body = json.loads(line)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         raise ValueError("a JSON line that does not end or is not JSON") from None
     try:
         time = datetime.fromisoformat(body["time"])
-        target = body["request"].split(" ")[1]
+        request_line = str(body["request"])
         status = int(body["status"])
     except KeyError as error:
         raise ValueError(f"{error.args[0]}: missing") from None
-    except (TypeError, ValueError, AttributeError, IndexError):
+    except (TypeError, ValueError):
         raise ValueError("time, request or status: not in the form that nginx writes") from None
     if time.tzinfo is None:
         raise ValueError("time: without an offset from UTC")
-    return time, target, status
+    return time, request_line, status

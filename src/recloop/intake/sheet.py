@@ -1,6 +1,7 @@
 """A delimited file as text columns whose rows are judged one rule at a time."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,15 +75,16 @@ def read_sheet(
     table: str,
     columns: list[str],
     separator: str,
-    header: bool = False,
+    header: Mapping[str, str] | None = None,
     quoted: bool = False,
     encoding: str = "utf-8",
 ) -> Sheet:
     """Read a file; rows with another number of fields or broken characters are refused.
 
     Args:
-        columns: the fields in order; with ``header``, the fields that the header must name (in any
-            order, each possibly followed by ``:type`` as RecBole writes it).
+        columns: the fields in order, or with ``header`` in any order.
+        header: how the file's first line names the columns (published name to column); RecBole's
+            ``:type`` after a name is left out, other fields are ignored.
         quoted: fields may stand in double quotes and then hold the separator.
 
     Raises:
@@ -91,13 +93,15 @@ def read_sheet(
     text = _whole(path, encoding)
     lines = pl.Series("text", [text]).str.split("\n").explode().str.strip_chars_end("\r")
     rows = pl.DataFrame({"text": lines}).with_row_index("line", offset=1).head(-1)
-    if header:
-        names = [name.split(":")[0].strip() for name in rows["text"][0].lstrip("\ufeff").split(separator)]
+    if header is not None:
+        found = [name.split(":")[0].strip() for name in rows["text"][0].lstrip("\ufeff").split(separator)]
+        names = [header.get(name, name) for name in found]
         missing = [name for name in columns if name not in names]
         if missing:
+            published = {column: name for name, column in header.items()}
             raise DatasetError(
-                f"{path} has no column {', '.join(missing)}; its header names {', '.join(names[:12])}."
-                " Is it the file of another dataset?"
+                f"{path} has no column {', '.join(published.get(name, name) for name in missing)}; its header"
+                f" names {', '.join(found[:12])}. Is it the file of another dataset?"
             )
         rows = rows.slice(1)
     else:
