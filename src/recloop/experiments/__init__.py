@@ -1,0 +1,6 @@
+"""Experiments: who gets what, and whether what came of it differs."""
+
+from recloop.experiments.assignment import in_challenger, place
+from recloop.experiments.difference import Clusters, Difference, difference, sample_ratio
+
+__all__ = ["Clusters", "Difference", "difference", "in_challenger", "place", "sample_ratio"]
