@@ -1,0 +1,117 @@
+"""Who and what there is in the generated marketplace: what can be seen of it, and what cannot."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recloop.schema import Item, User
+
+TRADES = {
+    "design": ("Logo", "Brand guide", "Poster", "Packaging", "Icon set", "Illustration", "Menu card"),
+    "programming": (
+        "Web shop",
+        "Mobile app",
+        "Chat bot",
+        "Data pipeline",
+        "Automation",
+        "API",
+        "Game prototype",
+    ),
+    "translation": ("Contract", "Subtitles", "Thesis", "Product manual", "Web site", "Novel", "Patent"),
+    "lessons": ("Piano", "English", "Mathematics", "Drawing", "Korean", "Yoga", "Python"),
+    "video": ("Wedding film", "Short clip", "Motion graphic", "Vlog edit", "Product film", "Colour grading"),
+    "music": ("Jingle", "Mix and master", "Vocal guide", "Film score", "Beat", "Podcast edit"),
+    "marketing": ("Search advert", "Blog series", "Social media plan", "Newsletter", "Market study"),
+    "writing": ("Cover letter", "Speech", "Press release", "Product text", "Script", "Letter"),
+}
+TRADES_KO = ("디자인", "프로그래밍", "번역", "레슨", "영상", "음악", "마케팅", "글쓰기")
+FOR = ("cafés", "start-ups", "small shops", "students", "families", "creators", "restaurants", "teams")
+REGIONS = ("Seoul", "Busan", "Incheon", "Daegu", "Daejeon", "Gwangju", "Jeju")
+DEVICES = ("phone", "desktop", "tablet")
+DEVICE_SHARES = (0.65, 0.28, 0.07)
+EPOCH_US = 1_767_225_600_000_000  # 2026-01-01, UTC
+DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Offers:
+    """N items. ``topic`` float32 (N, d), unit length; ``quality``, ``bait``, ``price`` float32 (N,).
+
+    Quality makes people glad afterwards; bait makes them click and sorry afterwards. They are
+    negatively correlated (-0.6), and neither can be seen. ``trade`` int64 (N,) is the category.
+    """
+
+    records: list[Item]
+    trade: Tensor
+    topic: Tensor
+    quality: Tensor
+    bait: Tensor
+    price: Tensor
+
+
+@dataclass(frozen=True)
+class People:
+    """U persons. ``interest`` float32 (U, d) cannot be seen; ``wish`` int64 (U,), the trade that they
+    say they look for, is theirs with probability 0.7."""
+
+    records: list[User]
+    interest: Tensor
+    wish: Tensor
+
+
+def make_offers(count: int, topics: int, rng: np.random.Generator) -> Offers:
+    """Draw a catalogue."""
+    names = list(TRADES)
+    trade = rng.permutation(np.arange(count) % topics)
+    topic = 0.35 * rng.standard_normal((count, topics)) / np.sqrt(topics)
+    topic[np.arange(count), trade] += 1
+    topic /= np.linalg.norm(topic, axis=1, keepdims=True)
+    quality = rng.standard_normal(count)
+    bait = -0.6 * quality + 0.8 * rng.standard_normal(count)
+    price = np.exp(0.4 * rng.standard_normal(count) + 0.15 * quality)
+    seen: dict[str, int] = {}
+    records = []
+    for i in range(count):
+        category = names[trade[i] % len(names)]
+        title = f"{rng.choice(TRADES[category])} for {rng.choice(FOR)} · {TRADES_KO[trade[i] % len(names)]}"
+        seen[title] = seen.get(title, 0) + 1
+        records.append(
+            Item(
+                item_id=f"t{i:05d}",
+                title=title if seen[title] == 1 else f"{title} {seen[title]}",
+                category=category,
+                price=round(float(price[i]) * 50_000, -2),
+                attributes={"delivery": "express" if bait[i] + rng.standard_normal() > 1 else "standard"},
+                created_at=EPOCH_US - int(rng.integers(30, 400)) * DAY_US,
+            )
+        )
+    to = {"topic": topic, "quality": quality, "bait": bait, "price": price}
+    return Offers(
+        records, torch.tensor(trade), **{k: torch.tensor(v, dtype=torch.float32) for k, v in to.items()}
+    )
+
+
+def make_people(count: int, topics: int, rng: np.random.Generator) -> People:
+    """Draw a population; age and sex tell a little of a person's interests, the wish tells more."""
+    names = list(TRADES)
+    age = rng.integers(16, 70, count)
+    main = np.where(rng.random(count) < 0.35, age * topics // 70 % topics, rng.integers(0, topics, count))
+    second = rng.integers(0, topics, count)
+    interest = 0.25 * rng.standard_normal((count, topics))
+    interest[np.arange(count), main] += 1.5
+    interest[np.arange(count), second] += 0.7
+    wish = np.where(rng.random(count) < 0.7, main, rng.integers(0, topics, count))
+    records = [
+        User(
+            user_id=f"p{i:06d}",
+            age=int(age[i]),
+            sex="FM"[int(rng.integers(2))],
+            region=str(rng.choice(REGIONS)),
+            attributes={"looking_for": names[wish[i] % len(names)]},
+            created_at=EPOCH_US - int(rng.integers(1, 300)) * DAY_US,
+        )
+        for i in range(count)
+    ]
+    return People(records, torch.tensor(interest, dtype=torch.float32), torch.tensor(wish))
