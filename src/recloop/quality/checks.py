@@ -49,7 +49,10 @@ def identifier(column: str) -> Check:
 
 
 def between(name: str, column: str, low: float | None, high: float | None, above: bool = False) -> Check:
-    """Values lie from low to high; with ``above``, low itself is out."""
+    """Values lie from low to high; with ``above``, low itself is out.
+
+    NaN passes, as Great Expectations takes it for absent: ``holds("<column>_finite")`` speaks of it.
+    """
     value = pl.col(column)
     bad = pl.lit(False)
     if low is not None:
@@ -59,7 +62,7 @@ def between(name: str, column: str, low: float | None, high: float | None, above
     expectation = gxe.ExpectColumnValuesToBeBetween(
         column=column, min_value=low, max_value=high, strict_min=above
     )
-    return Check(name, expectation, bad)
+    return Check(name, expectation, bad & value.is_not_nan())
 
 
 def one_of(column: str, values: Iterable[str]) -> Check:
