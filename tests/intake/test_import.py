@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from recloop.intake import Batch, SourceConflict, TableReport, import_into
+from recloop.intake import Batch, DatasetError, SourceConflict, TableReport, import_into
 from recloop.intake.movielens import read_movielens
 from recloop.intake.open_bandit import read_open_bandit
+from recloop.intake.readers import read_dataset
 from recloop.schema import Event, Impression, Item, User
 from recloop.store import Refused, add_items, find_items, find_user, open_store, recall
 from recloop.store.tables import events, impressions, quarantine
@@ -100,6 +101,20 @@ def dataset(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: put the dataset there or set RECLOOP_DATASETS")
     return folder
+
+
+def test_a_folder_is_recognised_by_what_it_holds(tmp_path):
+    assert read_dataset(dataset("open-bandit-small")).name == "open-bandit"
+    assert read_dataset(dataset("ml-100k")).name == "movielens"
+
+
+def test_a_file_is_a_log_and_an_unknown_folder_says_what_was_looked_for(tmp_path):
+    (tmp_path / "access.log").write_text("")
+    assert read_dataset(tmp_path / "access.log").name == "own"
+    with pytest.raises(DatasetError, match=r"looked for u\.data.*looked for <policy>.*found access\.log"):
+        read_dataset(tmp_path)
+    with pytest.raises(DatasetError, match="no folder"):
+        read_dataset(tmp_path / "absent")
 
 
 def test_the_real_movielens_100k(engine):

@@ -153,7 +153,7 @@ def test_a_file_that_cannot_be_read_is_named(damage, tmp_path):
 CELLS = [(table, column) for table, schema in TABLES.items() for column in schema.names]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.sampled_from(CELLS), st.integers(0, 99), st.integers(0, 99), st.booleans()), max_size=6

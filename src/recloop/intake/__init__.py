@@ -1,7 +1,7 @@
 """Intake: how data comes in. A source is read, judged row by row, and written to the store.
 
-``recloop.intake.movielens``, ``open_bandit`` and ``server_log`` read files; they need Polars, which
-a gateway that only takes events over HTTP does not.
+``recloop.intake.readers`` reads files (``movielens``, ``open_bandit``, ``server_log``); that needs
+Polars, which a gateway that only takes events over HTTP does not.
 """
 
 from recloop.intake.feedback import parse_events

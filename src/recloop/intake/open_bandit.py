@@ -76,7 +76,7 @@ def read_open_bandit(folder: Path) -> OpenBandit:
     Raises:
         DatasetError: the folder or a file is missing, empty, truncated, or of another dataset.
     """
-    logs = _find(folder)
+    logs = find_logs(folder)
     reports: dict[str, TableReport] = {}
     refused: list[Refused] = []
     items, shown = [], []
@@ -103,7 +103,12 @@ def read_open_bandit(folder: Path) -> OpenBandit:
     )
 
 
-def _find(folder: Path) -> list[Path]:
+def find_logs(folder: Path) -> list[Path]:
+    """The campaign logs under a folder, in alphabetical order.
+
+    Raises:
+        DatasetError: no such folder, or none in it.
+    """
     if not folder.is_dir():
         raise DatasetError(
             f"no folder {folder}: give the folder that holds <policy>/<campaign>/<campaign>.csv"

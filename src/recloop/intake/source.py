@@ -60,11 +60,13 @@ class Source(Protocol):
 
     Attributes:
         name: the store's fact ``source``.
-        size: how many records ``batches`` will yield, for a progress bar.
     """
 
     name: str
-    size: int
+
+    @property
+    def size(self) -> int:
+        """How many records ``batches`` will yield, for a progress bar."""
 
     def batches(self) -> Iterator[Batch]:
         """The records, and the rows that were refused, in the order in which they are to be written."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from recloop.quality.checks import Check
 from recloop.quality.derived import (
@@ -72,7 +73,7 @@ def validate(
     _check_structure(tables, judge, quarantine)
     sifted = sift(tables, now_us() if now is None else now)
     verdicts = {}
-    for name, table in sifted.items():
+    for name, table in tqdm(sifted.items(), desc="validate", unit="table", mininterval=1):
         counts = judge.judge(name, table.frame, SUITES[name])
         bad = table.bad
         verdicts[name] = TableVerdict(len(bad), len(bad) - int(bad.sum()), int(bad.sum()), counts)
