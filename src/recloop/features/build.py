@@ -54,7 +54,7 @@ class _Log:
 def build_features(
     valid: Path, out: Path, params: FeatureParams, reward: RewardParams
 ) -> dict[str, int | float]:
-    """Write ``spec.json``, ``items.npz``, ``train.npz`` and ``test.npz``; returns key figures.
+    """Write ``spec.json``, ``items.npz``, ``items.json``, ``train.npz`` and ``test.npz``; returns key figures.
 
     Raises:
         NoDataError: no items, or a split without requests.
@@ -80,6 +80,7 @@ def build_features(
         splits[name].save(out / f"{name}.npz")
         if name == "train":
             _catalogue(items, part.acts, spec).save(out / "items.npz")
+    (out / "items.json").write_text(json.dumps(_records(items), ensure_ascii=False) + "\n")
     return {
         "items": len(spec.item_ids),
         "profile_size": spec.profile_size,
@@ -154,6 +155,14 @@ def _people(users: pl.DataFrame) -> dict[str, User]:
         row["user_id"]: User.model_construct(**{**row, "attributes": json.loads(row["attributes"] or "{}")})
         for row in users.select(columns).iter_rows(named=True)
     }
+
+
+def _records(items: pl.DataFrame) -> list[dict]:
+    """Rows as ``schema.Item`` takes them."""
+    moments = items.with_columns(pl.col("created_at").dt.epoch("us").fill_null(0))
+    return [
+        row | {"attributes": json.loads(row["attributes"] or "{}")} for row in moments.iter_rows(named=True)
+    ]
 
 
 def _catalogue(items: pl.DataFrame, acts: pl.DataFrame, spec: FeatureSpec) -> Catalogue:

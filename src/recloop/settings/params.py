@@ -65,6 +65,7 @@ class AgentParams(Section):
     learning_rate: PositiveFloat
     train_batch: Positive
     replay_capacity: Positive
+    updates_per_step: Positive
     target_update_every: Positive
     epsilon_start: Share
     epsilon_end: Share

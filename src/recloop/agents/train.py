@@ -1,0 +1,289 @@
+"""Training: from a fitted user model to an exported policy, resumable at any moment."""
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import resource
+import shutil
+import signal
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+import ray
+import torch
+from gymnasium import spaces
+from ray.rllib.core.rl_module import RLModuleSpec
+from torch import nn
+from tqdm import tqdm
+
+from recloop.agents.dqn import MarketDQN, MarketDQNConfig, gpus_per_learner
+from recloop.agents.export import export_onnx
+from recloop.agents.module import QModule
+from recloop.agents.runner import MarketRunner
+from recloop.features import Catalogue, FeatureSpec
+from recloop.market import UserModel
+from recloop.policy import write_artefact
+from recloop.schema import Item
+from recloop.settings import Params
+
+REPORTS = 20  # points of the learning curve, and checkpoints
+GREEDY_PEOPLE = 400
+
+
+class TrainingError(ValueError):
+    """The agent cannot be trained on this data; the message says why."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come; saved beside each checkpoint."""
+
+    env_steps: int
+    seconds: float
+    curve: list[dict[str, float]]
+
+
+def train(
+    params: Params, features: Path, user_model: Path, out: Path, reports: Path, checkpoints: Path
+) -> dict[str, float | int | str]:
+    """Train, export to ``out``, write ``learning_curve.csv`` and ``training.json`` to ``reports``.
+
+    A run that was killed goes on from its last checkpoint if parameters and data are the same.
+
+    Raises:
+        TrainingError: an empty catalogue.
+        NotFiniteError: the market pays rewards that are not numbers.
+    """
+    spec = FeatureSpec.load(features / "spec.json")
+    catalogue = Catalogue.load(features / "items.npz")
+    if not len(catalogue.features):
+        raise TrainingError("the catalogue is empty: add items to the store, then advance the watermark")
+    fingerprint = _fingerprint(params, features, user_model)
+    store = checkpoints / fingerprint
+    _start_ray(checkpoints.parent)
+    try:
+        algorithm = _build(params, spec, catalogue, user_model)
+        progress = _resume(algorithm, store)
+        network = _learn(algorithm, params, user_model, store, progress)
+        algorithm.stop()
+    finally:
+        ray.shutdown()
+    _export(network, params, spec, catalogue, features, user_model, out)
+    figures = _report(params, progress, reports)
+    shutil.rmtree(store, ignore_errors=True)
+    return figures
+
+
+def _start_ray(home: Path) -> None:
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private, local cluster; see docs/security.md
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+        return
+    ray.init(
+        include_dashboard=False,
+        num_cpus=max(2, os.cpu_count() or 1),
+        object_store_memory=100 * 1024**2,
+        **quiet,
+    )
+
+
+def _build(params: Params, spec: FeatureSpec, catalogue: Catalogue, user_model: Path) -> MarketDQN:
+    agent = params.agent
+    torch.manual_seed(params.seed)
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    config = MarketDQNConfig()
+    config.total_steps = agent.env_steps
+    config.epsilon_range = (agent.epsilon_start, agent.epsilon_end)
+    config.epsilon_decay_share = agent.epsilon_decay_share
+    config.updates_per_step = agent.updates_per_step
+    config.target_update_every = agent.target_update_every
+    config.replay_capacity = agent.replay_capacity
+    size = len(spec.item_ids)
+    observation = spaces.Dict(
+        {
+            "profile": spaces.Box(-1e6, 1e6, (spec.profile_size,)),
+            "context": spaces.Box(-1.0, 1.0, (spec.context_size,)),
+            "history": spaces.MultiDiscrete([size + 1] * spec.history),
+        }
+    )
+    model_config = {
+        "features": catalogue.features.tolist(),
+        "profile": spec.profile_size,
+        "context": spec.context_size,
+        "dim": agent.dim,
+        "hidden": agent.hidden,
+    }
+    path = str(user_model.resolve())
+    config.environment(
+        observation_space=observation,
+        action_space=spaces.Discrete(size),
+        env_config={"users": agent.users_at_once, "market": lambda: UserModel.load(Path(path))},
+    )
+    config.framework("torch")
+    config.env_runners(env_runner_cls=MarketRunner, num_env_runners=agent.num_env_runners)
+    config.learners(
+        num_learners=agent.num_learners,
+        num_gpus_per_learner=gpus_per_learner(agent.num_gpus_per_learner),
+    )
+    config.training(
+        gamma=agent.gamma,
+        lr=agent.learning_rate,
+        train_batch_size_per_learner=agent.train_batch // max(1, agent.num_learners),
+        grad_clip=10.0,
+    )
+    config.rl_module(rl_module_spec=RLModuleSpec(module_class=QModule, model_config=model_config))
+    config.debugging(seed=params.seed, log_level="ERROR")
+    return config.build_algo()
+
+
+def _resume(algorithm: MarketDQN, store: Path) -> Progress:
+    if not (store / "progress.json").exists():
+        return Progress(0, 0.0, [])
+    progress = Progress(**json.loads((store / "progress.json").read_text()))
+    algorithm.restore_from_path(str((store / "algorithm").resolve()))
+    algorithm.env_steps = progress.env_steps
+    print(f"resumed at {progress.env_steps} env steps from {store}")
+    return progress
+
+
+def _save(algorithm: MarketDQN, store: Path, progress: Progress) -> None:
+    """Replace the checkpoint as a whole: a kill leaves the old one or the new one."""
+    store.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=store.parent))
+    algorithm.save_to_path(str((work / "algorithm").resolve()))
+    (work / "progress.json").write_text(json.dumps(asdict(progress)))
+    old = store.with_suffix(".old")
+    if store.exists():
+        store.rename(old)
+    work.rename(store)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class _Stop:
+    """Turns SIGTERM into a checkpoint and an orderly end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before = signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+    def restore(self) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+
+def _learn(
+    algorithm: MarketDQN, params: Params, user_model: Path, store: Path, progress: Progress
+) -> nn.Module:
+    agent, judge = params.agent, UserModel.load(user_model)
+    every = max(1, agent.env_steps // REPORTS)
+    stop, start, before = _Stop(), time.monotonic(), progress.seconds
+    bar = tqdm(
+        total=agent.env_steps, initial=progress.env_steps, desc="train dqn", unit=" steps", mininterval=1
+    )
+    try:
+        due = progress.env_steps + every
+        while progress.env_steps < agent.env_steps:
+            algorithm.step()
+            bar.update(algorithm.env_steps - progress.env_steps)
+            progress.env_steps = algorithm.env_steps
+            progress.seconds = before + time.monotonic() - start
+            if progress.env_steps >= due or progress.env_steps >= agent.env_steps or stop.asked:
+                due += every
+                progress.curve.append(_point(algorithm, judge, params))
+                bar.set_postfix(greedy=f"{progress.curve[-1]['mean_return']:.2f}")
+                _save(algorithm, store, progress)
+            if stop.asked:
+                raise SystemExit(
+                    f"stopped at {progress.env_steps} env steps; the next run goes on from there"
+                )
+        return algorithm.network()
+    finally:
+        bar.close()
+        stop.restore()
+
+
+def _point(algorithm: MarketDQN, judge: UserModel, params: Params) -> dict[str, float]:
+    returns, lengths = algorithm.finished()
+    return {
+        "env_steps": algorithm.env_steps,
+        "mean_return": greedy_return(algorithm.network(), judge, params.serving.slate, params.seed),
+        "exploring_return": float(returns.mean()) if len(returns) else 0.0,
+        "session_length": float(lengths.mean()) if len(lengths) else 0.0,
+        "epsilon": algorithm.epsilon,
+    }
+
+
+@torch.no_grad()
+def greedy_return(network: nn.Module, market: UserModel, slate: int, seed: int) -> float:
+    """Mean return of a session when people are shown the ``slate`` items of the highest Q."""
+    market.seed(seed)
+    observation = market.reset(GREEDY_PEOPLE)
+    alive, total = torch.ones(GREEDY_PEOPLE, dtype=torch.bool), torch.zeros(GREEDY_PEOPLE)
+    while alive.any():
+        q = network(observation["profile"], observation["context"], observation["history"])
+        outcome = market.step(q.topk(min(slate, q.shape[1]), 1).indices)
+        total += outcome.reward * alive
+        alive &= ~outcome.done
+        observation = market.observe()
+    return float(total.mean())
+
+
+def _export(
+    network: nn.Module,
+    params: Params,
+    spec: FeatureSpec,
+    catalogue: Catalogue,
+    features: Path,
+    user_model: Path,
+    out: Path,
+) -> None:
+    items = [Item(**row) for row in json.loads((features / "items.json").read_text())]
+    with tempfile.TemporaryDirectory() as work:
+        scorer = Path(work) / "scorer.onnx"
+        export_onnx(network.cpu(), UserModel.load(user_model).reset(2), scorer)
+        serving = params.serving
+        write_artefact(
+            out,
+            scorer,
+            spec,
+            items,
+            catalogue.popularity,
+            algorithm=params.agent.algorithm,
+            slate=min(serving.slate, len(items)),
+            temperature=serving.temperature,
+            exploration=serving.exploration,
+        )
+
+
+def _report(params: Params, progress: Progress, reports: Path) -> dict[str, float | int | str]:
+    reports.mkdir(parents=True, exist_ok=True)
+    with (reports / "learning_curve.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(progress.curve[0]))
+        writer.writeheader()
+        writer.writerows(progress.curve)
+    figures: dict[str, float | int | str] = {
+        "algorithm": params.agent.algorithm,
+        "env_steps": progress.env_steps,
+        "seconds": round(progress.seconds, 2),
+        "steps_per_second": round(progress.env_steps / max(progress.seconds, 1e-9), 1),
+        "final_return": progress.curve[-1]["mean_return"],
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    (reports / "training.json").write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
+
+
+def _fingerprint(params: Params, features: Path, user_model: Path) -> str:
+    digest = hashlib.sha256(params.agent.model_dump_json().encode() + str(params.seed).encode())
+    for file in [features / "spec.json", features / "items.npz", *sorted(user_model.iterdir())]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
