@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.checkpoints import Checkpointable
 from torch import Tensor
 
 from recloop.agents.replay import Columns
@@ -15,7 +16,7 @@ class NotFiniteError(ValueError):
     """The market paid a reward that is not a number."""
 
 
-class MarketRunner(EnvRunner):
+class MarketRunner(EnvRunner, Checkpointable):
     """Steps ``env_config["users"]`` people in ``env_config["market"](device)``.
 
     One request is one step: the action is the item that is shown, alone. Epsilon-greedy: with
@@ -97,6 +98,10 @@ class MarketRunner(EnvRunner):
     def get_state(self, *_: Any, **__: Any) -> dict[str, Any]:
         """The acting network's weights."""
         return {COMPONENT_RL_MODULE: self.module.get_state()}
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
+        """What builds this runner again from a checkpoint."""
+        return (), {"config": self.config}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take the learner's weights."""

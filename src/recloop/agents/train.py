@@ -138,6 +138,7 @@ def _build(params: Params, spec: FeatureSpec, catalogue: Catalogue, user_model: 
         train_batch_size_per_learner=agent.train_batch // max(1, agent.num_learners),
         grad_clip=10.0,
     )
+    config.reporting(min_time_s_per_iteration=None, min_sample_timesteps_per_iteration=None)
     config.rl_module(rl_module_spec=RLModuleSpec(module_class=QModule, model_config=model_config))
     config.debugging(seed=params.seed, log_level="ERROR")
     return config.build_algo()
