@@ -1,0 +1,35 @@
+"""Stage evaluate: the policy against the baselines, in the held-out user model and on the held-out log."""
+
+from pathlib import Path
+
+from recloop.evaluation import Judge, evaluate, write_report
+from recloop.market import GroundTruth
+from recloop.policy import load
+from recloop.settings import Params, load_params
+from recloop.store import Watermark
+
+
+def main() -> None:
+    """Write ``reports/evaluation.json``, ``reports/value.csv`` and ``reports/evaluation.png``."""
+    params = load_params()
+    judge = Judge.load(Path("data/features"), Path("models/user_model"), params, params.seed)
+    figures = evaluate(judge, load(Path("models/policy")), _truth(params, judge))
+    write_report(figures, Path("reports"))
+    for where in ("user_model", "truth"):
+        for name, row in figures.get(where, {}).items():
+            print(f"{where}: {name} {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}) a session")
+
+
+def _truth(params: Params, judge: Judge) -> GroundTruth | None:
+    """The market that the log came from, where it came from one and its items are still the log's."""
+    if Watermark.load(Path("data/watermark.json")).source != "market":
+        return None
+    try:
+        return GroundTruth(params.market, params.reward, params.seed).attach(judge.spec)
+    except ValueError as error:
+        print(f"the value in the market itself is left out: {error}")
+        return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The judge: people whom no policy learnt from, as a user model and as a log."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recloop.evaluation.off_policy import Method, Weighting, estimate, read_log
+from recloop.evaluation.ranking import leave_last_out, rank_last_out
+from recloop.evaluation.value import Returns, value_in_market
+from recloop.features import Catalogue, FeatureSpec, Steps
+from recloop.market import Market, UserModel
+from recloop.policy import Sampler, most_popular, uniform
+from recloop.settings import Params
+
+RANKED = 10  # k of the ranking metrics
+ESTIMATES: dict[str, tuple[Method, Weighting]] = {
+    "ips": ("ips", "prefix"),
+    "snips": ("snips", "prefix"),
+    "clipped": ("clipped", "prefix"),
+    "dr": ("dr", "prefix"),
+    "slate_snips": ("snips", "slate"),
+    "position_snips": ("snips", "position"),
+}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges samplers by one data version.
+
+    Attributes:
+        spec: how observations are made.
+        catalogue: the items' arrays.
+        steps: the test people's log.
+        learnt: the user model of the train people, for what learns from them.
+        unseen: the user model of the test people, in which values are measured.
+        params: params.yaml.
+        seed: of all that is drawn.
+    """
+
+    spec: FeatureSpec
+    catalogue: Catalogue
+    steps: Steps
+    learnt: UserModel
+    unseen: UserModel
+    params: Params
+    seed: int
+
+    @classmethod
+    def load(cls, features: Path, user_models: Path, params: Params, seed: int) -> "Judge":
+        """Read ``spec.json``, ``items.npz``, ``test.npz`` and both user models."""
+        return cls(
+            FeatureSpec.load(features / "spec.json"),
+            Catalogue.load(features / "items.npz"),
+            Steps.load(features / "test.npz"),
+            UserModel.load(user_models / "train"),
+            UserModel.load(user_models / "test"),
+            params,
+            seed,
+        )
+
+    def baselines(self) -> dict[str, Sampler]:
+        """``random``, ``most_popular``, and ``myopic``: the train people's click model, greedy for clicks.
+
+        They draw as policies are served.
+        """
+        serving, sold_out = self.params.serving, ~self.catalogue.available
+        draws = (serving.temperature, serving.exploration, sold_out)
+        return {
+            "random": uniform(len(sold_out), sold_out),
+            "most_popular": most_popular(self.catalogue.popularity, *draws),
+            "myopic": Sampler(self.learnt.click_scores, *draws),
+        }
+
+    def value(self, sampler: Sampler, market: Market | None = None) -> Returns:
+        """Returns in the test people's user model, or in another market."""
+        people, slate = self.params.evaluation.users, self.params.serving.slate
+        horizon = self.params.market.horizon
+        return value_in_market(sampler, market or self.unseen, people, slate, horizon, self.seed)
+
+    def off_policy(self, sampler: Sampler) -> dict[str, dict[str, float | str | None]]:
+        """Estimates of reward per request on the test people's log, by the names of ``ESTIMATES``."""
+        settings = self.params.evaluation
+        log = read_log(self.steps, sampler, self.learnt, len(self.spec.item_ids), self.seed)
+        minimum, times = settings.minimum_effective_sample, settings.bootstrap
+        return {
+            name: estimate(log, method, weighting, minimum, times, self.seed).as_dict()
+            for name, (method, weighting) in ESTIMATES.items()
+        }
+
+    def ranking(self, sampler: Sampler) -> dict[str, float | None]:
+        """Leave-last-out metrics at ``RANKED`` over the whole catalogue; None where nobody acted."""
+        left_out = leave_last_out(self.steps, len(self.spec.item_ids))
+        metrics = rank_last_out(sampler.score, left_out, RANKED, self.seed, sampler.excluded)
+        return {name: None if np.isnan(value) else value for name, value in metrics.items()}
