@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "agents": {"ray", "torch", "optuna", "gymnasium", "onnx", "onnxruntime", "psutil"},
     "evaluation": {"scipy", "matplotlib", "torch"},
     "experiments": {"scipy"},
-    "registry": {"mlflow", "onnx"},
+    "registry": {"mlflow", "onnx", "ruamel"},
     "serving": {"bentoml", "starlette", "msgspec", "sqlalchemy"},
     "delivery": {
         "starlette",

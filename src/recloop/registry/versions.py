@@ -1,0 +1,99 @@
+"""Versions of the policy and who they are: champion, challenger."""
+
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from recloop.policy import load
+from recloop.settings import Places
+
+MODEL = "recloop-policy"
+EXPERIMENT = "recloop"
+POLICY = "policy"  # where a run keeps the policy's folder
+DIGEST = "policy_sha256"
+
+
+class RegistryError(RuntimeError):
+    """The registry cannot answer; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One version of the policy."""
+
+    name: str
+    version: int
+    run_id: str
+    policy_sha256: str
+
+
+def connect(where: Places) -> MlflowClient:
+    """A client of the registry under ``where.home``; its artifacts lie beside the database."""
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    mlflow.set_tracking_uri(where.mlflow)
+    client = MlflowClient(where.mlflow)
+    if client.get_experiment_by_name(EXPERIMENT) is None:
+        client.create_experiment(EXPERIMENT, artifact_location=(where.home / "mlartifacts").as_uri())
+    mlflow.set_experiment(EXPERIMENT)
+    return client
+
+
+def resolve(client: MlflowClient, alias: str) -> Registered | None:
+    """The version that an alias names, or None."""
+    try:
+        return described(client.get_model_version_by_alias(MODEL, alias))
+    except MlflowException:
+        return None
+
+
+def versions(client: MlflowClient) -> list[Registered]:
+    """All versions, newest first."""
+    found = client.search_model_versions(f"name = '{MODEL}'")
+    return sorted((described(version) for version in found), key=lambda v: -v.version)
+
+
+def described(version: ModelVersion) -> Registered:
+    """MLflow's version in our words."""
+    return Registered(version.name, int(version.version), version.run_id, version.tags.get(DIGEST, ""))
+
+
+def fetch(client: MlflowClient, version: int, into: Path) -> Path:
+    """Copy a version's policy into a folder, and check it against its manifest and the registry.
+
+    Raises:
+        RegistryError: there is no such version, or what is stored is not what was registered.
+        ArtefactError: a file was altered.
+    """
+    try:
+        found = described(client.get_model_version(MODEL, str(version)))
+    except MlflowException as error:
+        raise RegistryError(f"{MODEL} has no version {version}: {error.message}") from error
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=into.parent) as work:
+        downloaded = Path(client.download_artifacts(found.run_id, POLICY, work))
+        digest = load(downloaded).manifest.digest
+        if digest != found.policy_sha256:
+            raise RegistryError(f"version {version} holds policy {digest[:12]}, not the one registered")
+        shutil.rmtree(into, ignore_errors=True)
+        downloaded.rename(into)
+    return into
+
+
+def promote(client: MlflowClient, version: int) -> None:
+    """Make a version the champion; it is no challenger any more."""
+    client.set_registered_model_alias(MODEL, "champion", str(version))
+    challenger = resolve(client, "challenger")
+    if challenger is not None and challenger.version == version:
+        client.delete_registered_model_alias(MODEL, "challenger")
