@@ -39,6 +39,8 @@ repro: .venv/installed  ## the offline half alone
 
 lock:  ## resolve anew what pyproject.toml asks for
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --upgrade --output-file requirements.lock
+	$(BIN)/uv pip compile infra/slot-requirements.in --constraint requirements.lock --python-version 3.11 \
+	  --no-annotate --no-header --output-file infra/slot-requirements.txt
 	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock
 
 clean:  ## what the loop made; the virtual environment stays

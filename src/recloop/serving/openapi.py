@@ -1,0 +1,85 @@
+"""The slot's OpenAPI document: schemas from the messages themselves, examples by hand."""
+
+import msgspec
+
+from recloop.schema import Slate
+from recloop.serving.messages import Ask, Feedback, Refusal
+
+_SCHEMAS, _PARTS = msgspec.json.schema_components(
+    [Ask, Feedback, Refusal], ref_template="#/components/schemas/{name}"
+)
+_PARTS["Slate"] = Slate.model_json_schema(ref_template="#/components/schemas/{model}")
+EXAMPLES = {
+    "Ask": {"user_id": "p000001", "context": {"device": "phone"}, "k": 5},
+    "Feedback": {"user_id": "p000001", "item_id": "t00042", "kind": "click", "request_id": "4f1c"},
+    "Slate": {
+        "request_id": "4f1c",
+        "items": ["t00042", "t00007"],
+        "titles": ["Logo for cafés · 디자인", "Piano for families · 레슨"],
+        "scores": [3.2, 2.9],
+        "propensities": [0.41, 0.37],
+        "policy": "dqn-0123456789",
+        "cold_start": False,
+        "fallback": False,
+    },
+    "Accepted": {"accepted": 1, "event_id": "9b2e"},
+    "Refusal": {"error": "Expected `int` >= 1 - at `$.k`", "field": "k"},
+}
+_PARTS["Accepted"] = {
+    "type": "object",
+    "properties": {"accepted": {"type": "integer"}, "event_id": {"type": "string"}},
+    "required": ["accepted", "event_id"],
+}
+
+
+def content(name: str) -> dict:
+    """A JSON body of the named schema, with its example."""
+    return {
+        "application/json": {
+            "schema": {"$ref": f"#/components/schemas/{name}"},
+            "example": EXAMPLES[name],
+        }
+    }
+
+
+def operation(summary: str, body: str, result: str, refusals: dict[str, str]) -> dict:
+    """One POST route."""
+    responses = {"200": {"description": "done", "content": content(result)}}
+    for status, reason in refusals.items():
+        responses[status] = {"description": reason, "content": content("Refusal")}
+    return {
+        "post": {
+            "summary": summary,
+            "requestBody": {"required": True, "content": content(body)},
+            "responses": responses,
+        }
+    }
+
+
+WRONG = {
+    "400": "the body is not JSON",
+    "413": "the body is too long",
+    "422": "a field is unknown, missing, of another type or out of its range",
+}
+_SLATE = operation("A slate for a person; a stranger gets a cold start", "Ask", "Slate", WRONG)
+_ACT = operation(
+    "One act of feedback; answered when it is on disk",
+    "Feedback",
+    "Accepted",
+    WRONG | {"401": "the token is missing or wrong", "503": "the store cannot be written now"},
+)
+DOCUMENT = {
+    "openapi": "3.1.0",
+    "info": {"title": "recloop slot", "version": "1"},
+    "paths": {
+        "/recommend": _SLATE,
+        "/feedback": _ACT,
+        "/policy": {
+            "get": {
+                "summary": "The manifest of the policy that serves",
+                "responses": {"200": {"description": "the manifest"}},
+            }
+        },
+    },
+    "components": {"schemas": _PARTS},
+}

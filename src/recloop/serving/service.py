@@ -1,0 +1,32 @@
+"""The BentoML service. It is imported inside a Bento, with nothing heavier than ONNX Runtime."""
+
+import gc
+import os
+from pathlib import Path
+
+import bentoml
+from starlette.applications import Starlette
+
+from recloop.serving.app import app_from_environment
+
+HOT_PATH = "recommend,feedback"
+
+app: Starlette = app_from_environment(Path(os.environ["RECLOOP_POLICY"]))
+
+
+@bentoml.service(
+    name="recloop_slot",
+    workers=1,
+    traffic={"timeout": 10},
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": HOT_PATH},
+    metrics={"enabled": True, "namespace": "recloop_slot"},
+)
+@bentoml.asgi_app(app, path="/")
+class Slot:
+    """One policy behind ``POST /recommend`` and ``POST /feedback``."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        gc.freeze()  # the loaded policy never becomes garbage: collections stay short
+        gc.set_threshold(50_000, 50, 100)
