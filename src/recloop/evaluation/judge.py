@@ -15,11 +15,11 @@ from recloop.settings import Params
 
 RANKED = 10  # k of the ranking metrics
 ESTIMATES: dict[str, tuple[Method, Weighting]] = {
-    "ips": ("ips", "prefix"),
-    "snips": ("snips", "prefix"),
-    "clipped": ("clipped", "prefix"),
     "dr": ("dr", "prefix"),
-    "slate_snips": ("snips", "slate"),
+    "snips": ("snips", "slate"),
+    "ips": ("ips", "slate"),
+    "clipped": ("clipped", "slate"),
+    "prefix_snips": ("snips", "prefix"),
     "position_snips": ("snips", "position"),
 }
 

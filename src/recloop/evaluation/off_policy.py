@@ -6,7 +6,8 @@ and r_j the reward at that position, every estimator is ``mean(sum_j W_j r_j)``;
     slate      the product of all w: exact, whatever people do with a slate
     prefix     the product of w_1..w_j: exact if a position's reward depends on itself and those above
                it (McInerney et al. 2020, "Counterfactual evaluation of slate recommendations with
-               sequential reward interactions", eq. 5)
+               sequential reward interactions", eq. 5). Where people choose among all that they see,
+               the items below still are the logged ones; ``dr`` corrects for that by its model
     position   w_j alone: takes the items above as they were logged; least variance, most bias.
                Exact where a request logs one position.
 
@@ -91,8 +92,8 @@ class Estimate:
     rows: int = 0
 
     def as_dict(self) -> dict[str, float | str | None]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON; what cannot be told is left out."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, "")}
 
 
 def read_log(steps: Steps, target: Sampler, user_model: UserModel | None, n_items: int, seed: int) -> Log:

@@ -1,0 +1,292 @@
+"""Values in markets, and the whole evaluation on a small log of the real market."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from scipy import stats
+
+from recloop.evaluation import (
+    Judge,
+    Returns,
+    compare,
+    evaluate,
+    mean_interval,
+    paired,
+    value_in_market,
+    write_report,
+)
+from recloop.features import Catalogue, FeatureSpec, Steps
+from recloop.features.build import build_features
+from recloop.market import GroundTruth, Outcome
+from recloop.market.fit import fit_user_model
+from recloop.market.log import generate_log
+from recloop.policy import Policy, Sampler, load, uniform, write_artefact
+from recloop.settings import Params, load_params
+from recloop.store import Watermark, add_items, add_users, open_store, watermark, write, write_snapshot
+
+SMALL = {"users": 240, "items": 30, "topics": 4, "horizon": 8, "slate": 3}
+
+
+class Shop:
+    """Two items: 0 is worth 1 with probability .5, 1 is worth nothing; a session ends after L requests."""
+
+    n_items = 2
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def seed(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def reset(self, count: int) -> dict[str, torch.Tensor]:
+        self.requests = torch.zeros(count, dtype=torch.int64)
+        self.patience = torch.randint(1, self.length + 1, (count,), generator=self.generator)
+        return self.observe()
+
+    def observe(self) -> dict[str, torch.Tensor]:
+        return {"profile": self.requests[:, None].float()}
+
+    def step(self, slates: torch.Tensor) -> Outcome:
+        lucky = torch.rand(len(slates), generator=self.generator) < 0.5
+        clicked = lucky & (slates[:, 0] == 0)
+        self.requests = self.requests + 1
+        return Outcome(
+            torch.where(clicked, 0, -1), clicked & False, clicked.float(), self.requests >= self.patience
+        )
+
+    def arrive(self, gone: torch.Tensor) -> None:
+        raise AssertionError("nobody is replaced while values are measured")
+
+
+def always(item: int) -> Sampler:
+    return Sampler(lambda o: np.tile(np.eye(2, dtype=np.float32)[item], (len(o["profile"]), 1)), 0.01, 0.0)
+
+
+def test_returns_of_a_market_whose_values_are_known() -> None:
+    good = value_in_market(always(0), Shop(3), 20_000, 1, horizon=10, seed=1)
+    evenly = value_in_market(uniform(2), Shop(3), 20_000, 1, horizon=10, seed=1)
+    bad = value_in_market(always(1), Shop(3), 20_000, 1, horizon=10, seed=1)
+    assert good.requests.mean() == pytest.approx(2, abs=0.03)
+    assert good.reward.mean() == pytest.approx(1.0, abs=0.03)
+    assert evenly.reward.mean() == pytest.approx(0.5, abs=0.03)
+    assert bad.reward.sum() == bad.clicks.sum() == 0
+    np.testing.assert_array_equal(good.clicks, good.reward)
+    assert (good.clicks <= good.requests).all()
+
+
+def test_the_horizon_ends_every_session() -> None:
+    assert value_in_market(always(0), Shop(50), 100, 1, horizon=4, seed=1).requests.max() == 4
+
+
+def test_the_same_seed_brings_the_same_people_with_the_same_luck() -> None:
+    one, two = (value_in_market(always(i), Shop(3), 500, 1, 10, seed=3) for i in (0, 1))
+    np.testing.assert_array_equal(one.requests, two.requests)
+    np.testing.assert_array_equal(one.reward, value_in_market(always(0), Shop(3), 500, 1, 10, seed=3).reward)
+    assert (one.reward != value_in_market(always(0), Shop(3), 500, 1, 10, seed=4).reward).any()
+
+
+def test_the_mean_and_its_interval() -> None:
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    mean, low, high = mean_interval(values)
+    expected = stats.t.interval(0.95, 3, loc=4.0, scale=stats.sem(values))
+    assert mean == 4.0
+    assert (low, high) == pytest.approx(expected)
+    assert mean_interval(np.array([3.0])) == (3.0, float("-inf"), float("inf"))
+
+
+def test_pairing_takes_away_what_both_policies_meet() -> None:
+    rng = np.random.default_rng(0)
+    luck, none = rng.normal(0, 10, 400), np.zeros(400, np.int64)
+    gap = paired(Returns(luck, none, none, none), Returns(luck + 0.5, none, none, none))
+    assert gap["difference"] == pytest.approx(0.5)
+    assert gap["low"] == pytest.approx(0.5)
+    assert gap["high"] == pytest.approx(0.5)
+    assert gap["challenger"] - gap["champion"] == pytest.approx(0.5)
+
+
+def export(judge: Judge, market: GroundTruth, folder: Path, towards: torch.Tensor) -> Policy:
+    """A policy that scores items by a fixed float (N,) liking, the same for everyone."""
+    spec, n = judge.spec, len(judge.spec.item_ids)
+    liking = np.vstack([towards.numpy()] * spec.profile_size).astype(np.float32)
+    unused = {"context": spec.context_size, "history": spec.history}
+    nodes = [
+        helper.make_node("MatMul", ["profile", "W"], ["a"]),
+        helper.make_node("MatMul", ["context", "Z"], ["b"]),
+        helper.make_node("Cast", ["history"], ["past"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["past", "Y"], ["c"]),
+        helper.make_node("Sum", ["a", "b", "c"], ["scores"]),
+    ]
+    weights = {
+        "W": liking,
+        "Z": np.zeros((unused["context"], n), np.float32),
+        "Y": np.zeros((unused["history"], n), np.float32),
+    }
+    inputs = [
+        helper.make_tensor_value_info("profile", TensorProto.FLOAT, ["b", spec.profile_size]),
+        helper.make_tensor_value_info("context", TensorProto.FLOAT, ["b", spec.context_size]),
+        helper.make_tensor_value_info("history", TensorProto.INT64, ["b", spec.history]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "fixed",
+        inputs,
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["b", n])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, folder.with_suffix(".onnx"))
+    write_artefact(
+        folder,
+        folder.with_suffix(".onnx"),
+        spec,
+        market.offers.records,
+        judge.catalogue.popularity,
+        "fixed",
+        3,
+        0.1,
+        0.05,
+    )
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    whole = load_params(Path(__file__).parents[2] / "params.yaml")
+    return whole.model_copy(
+        update={
+            "market": whole.market.model_copy(update=SMALL),
+            "user_model": whole.user_model.model_copy(update={"epochs": 12, "dim": 6}),
+            "evaluation": whole.evaluation.model_copy(
+                update={"users": 400, "bootstrap": 100, "minimum_effective_sample": 40}
+            ),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def world(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``features`` and ``user_model`` of a small market's log."""
+    folder = tmp_path_factory.mktemp("world")
+    market = GroundTruth(params.market, params.reward, params.seed)
+    engine = open_store(f"sqlite:///{folder / 'store.db'}")
+    add_users(engine, market.people.records)
+    add_items(engine, market.offers.records)
+    with engine.begin() as connection:
+        for shown, acts in generate_log(market, params.seed):
+            write(connection, shown, acts)
+    mark = watermark(engine)
+    assert isinstance(mark, Watermark)
+    write_snapshot(engine, mark, folder / "snapshot")
+    build_features(folder / "snapshot", folder / "features", params.features, params.reward)
+    catalogue = Catalogue.load(folder / "features" / "items.npz")
+    for name in ("train", "test"):
+        steps = Steps.load(folder / "features" / f"{name}.npz")
+        model, _ = fit_user_model(steps, catalogue, params.user_model, params.seed, name)
+        model.save(folder / "user_model" / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judge(world: Path, params: Params) -> Judge:
+    return Judge.load(world / "features", world / "user_model", params, params.seed)
+
+
+@pytest.fixture(scope="module")
+def market(params: Params, judge: Judge) -> GroundTruth:
+    return GroundTruth(params.market, params.reward, params.seed).attach(judge.spec)
+
+
+def test_the_truth_prefers_quality_to_bait(judge: Judge, market: GroundTruth, tmp_path: Path) -> None:
+    good = judge.value(export(judge, market, tmp_path / "good", market.offers.quality).sampler, market)
+    bait = judge.value(export(judge, market, tmp_path / "bait", market.offers.bait).sampler, market)
+    gap = paired(bait, good)
+    assert gap["low"] > 0
+    assert good.requests.mean() > bait.requests.mean()
+
+
+def test_the_report_holds_what_was_measured(
+    judge: Judge, market: GroundTruth, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = export(judge, market, tmp_path / "policy", market.offers.quality)
+    write_report(evaluate(judge, policy, market), tmp_path / "reports")
+    assert "evaluate" in capsys.readouterr().err  # the progress bar
+    figures = json.loads((tmp_path / "reports" / "evaluation.json").read_text())
+    names = {"policy", "random", "most_popular", "myopic"}
+    for where in ("user_model", "truth", "off_policy", "ranking"):
+        assert set(figures[where]) == names
+    value, lift = figures["user_model"], figures["lift"]["random"]
+    assert lift["difference"] == pytest.approx(value["policy"]["value"] - value["random"]["value"])
+    assert lift["low"] < lift["difference"] < lift["high"]
+    with (tmp_path / "reports" / "value.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["policy"], row["where"]) for row in rows} == {
+        (name, where) for name in names for where in ("user_model", "truth")
+    }
+    for row in rows:
+        assert float(row["value"]) == pytest.approx(figures[row["where"]][row["policy"]]["value"], abs=1e-5)
+    assert (tmp_path / "reports" / "evaluation.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_same_seed_gives_the_same_bytes_and_no_truth_is_needed(
+    judge: Judge, market: GroundTruth, tmp_path: Path
+) -> None:
+    policy = export(judge, market, tmp_path / "policy", market.offers.quality)
+    for name in ("one", "two"):
+        write_report(evaluate(judge, policy, None), tmp_path / name)
+    for file in ("evaluation.json", "value.csv", "evaluation.png"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    assert "truth" not in json.loads((tmp_path / "one" / "evaluation.json").read_text())
+
+
+def test_the_random_policy_is_estimated_near_its_value_on_the_log(judge: Judge) -> None:
+    """The log's own policy has a floor of .1 only, but few items: random has support."""
+    found = judge.off_policy(judge.baselines()["random"])
+    assert found["dr"]["outcome"] == "ok"
+    assert 0.8 < float(found["dr"]["mean_weight"] or 0) < 1.2
+    assert float(found["dr"]["low"] or 0) < float(found["dr"]["value"] or 0) < float(found["dr"]["high"] or 0)
+
+
+def test_comparing_a_policy_with_itself_finds_nothing(
+    judge: Judge, market: GroundTruth, world: Path, params: Params, tmp_path: Path
+) -> None:
+    policy = export(judge, market, tmp_path / "policy", market.offers.quality)
+    report = compare(policy, policy, world / "user_model", world / "features", params, seed=1)
+    json.dumps(report, allow_nan=False)
+    assert report["difference"]["difference"] == report["difference"]["low"] == 0
+    assert report["champion"] == report["challenger"]
+
+
+def test_a_better_challenger_is_seen_and_no_champion_leaves_no_difference(
+    judge: Judge, market: GroundTruth, world: Path, params: Params, tmp_path: Path
+) -> None:
+    liked = judge.unseen.response.item_bias.weight[:, 2]  # what the held-out people's model stays for
+    champion = export(judge, market, tmp_path / "champion", -liked)
+    challenger = export(judge, market, tmp_path / "challenger", liked)
+    report = compare(champion, challenger, world / "user_model", world / "features", params, seed=1)
+    assert report["difference"]["low"] > 0
+    assert report["difference"]["challenger"] == report["challenger"]["value"]["value"]
+    first = compare(None, challenger, world / "user_model", world / "features", params, seed=1)
+    assert first["difference"] is None
+    assert first["champion"] is None
+    assert first["challenger"] == report["challenger"]
+
+
+def test_a_champion_of_an_older_catalogue_can_be_compared(
+    judge: Judge, market: GroundTruth, world: Path, params: Params, tmp_path: Path
+) -> None:
+    challenger = export(judge, market, tmp_path / "challenger", market.offers.quality)
+    old = FeatureSpec(**{**judge.spec.model_dump(), "item_ids": judge.spec.item_ids[2:], "devices": ("tv",)})
+    older = Judge(old, Catalogue(*(x[2:] for x in vars(judge.catalogue).values())), judge.steps, judge.learnt,
+                  judge.unseen, params, 1)  # fmt: skip
+    shop = GroundTruth(params.market, params.reward, params.seed)
+    shop.offers.records[:] = shop.offers.records[2:]
+    champion = export(older, shop, tmp_path / "champion", market.offers.quality[2:])
+    report = compare(champion, challenger, world / "user_model", world / "features", params, seed=1)
+    assert report["champion"]["name"] == champion.manifest.name
+    assert report["champion"]["ranking"]["coverage"] is not None
