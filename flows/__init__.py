@@ -1,0 +1,1 @@
+"""Prefect flows: retrain, release, ingest, monitor, and the demo of them all."""

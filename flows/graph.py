@@ -1,0 +1,107 @@
+"""The offline graph, read from dvc.yaml, and one stage of it run under a lock.
+
+``python -m flows.graph STAGE`` runs one stage in the current project; the flow starts that as a
+process of its own, so that a stage can be killed and its memory is given back.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import networkx
+from dvc.repo import Repo
+from filelock import FileLock
+
+LOCK = Path(".dvc/tmp/recloop.lock")  # ours: who waits for it does not fail on DVC's
+TAIL = 25
+
+
+class StageError(RuntimeError):
+    """A stage failed; the message holds its last lines."""
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What became of a stage.
+
+    Attributes:
+        name: the stage.
+        ran: False where nothing it depends on had changed.
+        seconds: wall time.
+    """
+
+    name: str
+    ran: bool
+    seconds: float
+
+
+def stages() -> list[str]:
+    """Names of dvc.yaml's stages, each after those that it depends on."""
+    with Repo(".") as repo:
+        graph = repo.index.graph  # edges point from a stage to what it needs
+        order = networkx.lexicographical_topological_sort(graph.reverse(), key=lambda stage: stage.addressing)
+        return [stage.name for stage in order]
+
+
+def run_stage(name: str, say: Callable[[str], None]) -> StageRun:
+    """Run one stage if something it depends on has changed; waits for other runs to leave the lock.
+
+    ``say`` gets each line that the stage prints, progress bars aside; they go to the terminal.
+
+    Raises:
+        StageError: the stage failed.
+    """
+    start = time.monotonic()
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(LOCK):
+        if not _changed(name):
+            return StageRun(name, False, time.monotonic() - start)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        child = subprocess.Popen(
+            [sys.executable, "-m", "flows.graph", name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"},
+        )
+        tail = _follow(child, say)
+        if child.wait():
+            raise StageError(
+                f"stage {name} failed (exit {child.returncode}). Its last lines:\n" + "\n".join(tail)
+            )
+    return StageRun(name, True, time.monotonic() - start)
+
+
+def _changed(name: str) -> bool:
+    with Repo(".") as repo, repo.lock:
+        (stage,) = repo.stage.collect(name)
+        return stage.changed()
+
+
+def _follow(child: subprocess.Popen, say: Callable[[str], None]) -> list[str]:
+    assert child.stdout is not None
+    tail: deque[str] = deque(maxlen=TAIL)
+    line = b""
+    while part := child.stdout.read1(4096):  # type: ignore[attr-defined]
+        sys.stderr.buffer.write(part)
+        sys.stderr.buffer.flush()
+        *whole, line = (line + part).split(b"\n")
+        for text in (one.split(b"\r")[-1].decode(errors="replace").rstrip() for one in whole):
+            if text:
+                tail.append(text)
+                say(text)
+    return [*tail, line.decode(errors="replace")]
+
+
+def main(name: str) -> None:
+    """Run one stage, whatever the state of the others."""
+    with Repo(".") as repo:
+        repo.reproduce([name], single_item=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

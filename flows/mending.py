@@ -1,0 +1,30 @@
+"""What a graph cannot see: state outside it (store, registry, Bentos) that was lost or exchanged."""
+
+import json
+from pathlib import Path
+
+from recloop.registry import connect, versions
+from recloop.serving.build import bento_home
+from recloop.settings import places
+from recloop.store import Watermark, open_store, watermark
+
+MARK = Path("data/watermark.json")
+REGISTERED = Path("reports/registered.json")
+BENTO = Path("reports/bento.json")
+
+
+def forget_what_is_gone() -> None:
+    """Remove each receipt whose thing is no longer there, so that DVC makes the thing anew."""
+    where = places()
+    if MARK.exists():
+        mark, now = Watermark.load(MARK), watermark(open_store(where.store))
+        if mark.source != now.source or mark.impressions > now.impressions or mark.events > now.events:
+            MARK.unlink()
+    if REGISTERED.exists():
+        run_id = json.loads(REGISTERED.read_text())["run_id"]
+        if run_id not in {version.run_id for version in versions(connect(where))}:
+            REGISTERED.unlink()
+    if BENTO.exists():
+        name, version = json.loads(BENTO.read_text())["tag"].split(":")
+        if not (bento_home(where.home) / "bentos" / name / version / "bento.yaml").exists():
+            BENTO.unlink()
