@@ -21,9 +21,10 @@ from recloop.evaluation import (
     value_in_market,
     write_report,
 )
+from recloop.evaluation.off_policy import predicted_reward
 from recloop.features import Catalogue, FeatureSpec, Steps
 from recloop.features.build import build_features
-from recloop.market import GroundTruth, Outcome
+from recloop.market import GroundTruth, Outcome, UserModel
 from recloop.market.fit import fit_user_model
 from recloop.market.log import generate_log
 from recloop.policy import Policy, Sampler, load, uniform, write_artefact
@@ -250,6 +251,26 @@ def test_the_random_policy_is_estimated_near_its_value_on_the_log(judge: Judge) 
     assert found["dr"]["outcome"] == "ok"
     assert 0.8 < float(found["dr"]["mean_weight"] or 0) < 1.2
     assert float(found["dr"]["low"] or 0) < float(found["dr"]["value"] or 0) < float(found["dr"]["high"] or 0)
+
+
+def test_the_predicted_reward_is_the_mean_of_what_the_user_model_does(judge: Judge) -> None:
+    model, times = judge.unseen, 40_000
+    model = UserModel(model.response, model.start, (1.0, 4.0, -0.25), model.longest)
+    one = {name: x[:1] for name, x in judge.steps.observation().items()}
+    slate, size = np.array([[3, 0, 11]]), len(judge.spec.item_ids)
+    predicted = predicted_reward(model, one, slate, np.arange(3)[None])[0]
+    model.seed(0)
+    model.reset(times)
+    for name, x in one.items():
+        setattr(model, name, torch.from_numpy(np.repeat(x, times, 0)))
+    outcome = model.step(torch.from_numpy(np.repeat(slate, times, 0)))
+    place, reward = outcome.clicked.numpy(), outcome.reward.numpy()
+    seen = np.array([reward[place == j].sum() for j in range(3)])
+    seen[2] += reward[place < 0].sum()
+    np.testing.assert_allclose(predicted, seen / times, atol=0.02)
+    short = predicted_reward(model, one, np.array([[3, 0, size]]), np.array([[0, 1, -1]]))[0]
+    assert short[2] == 0
+    assert (short[:2] != predicted[:2]).all()  # fewer to choose from
 
 
 def test_comparing_a_policy_with_itself_finds_nothing(
