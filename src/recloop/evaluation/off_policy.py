@@ -217,6 +217,8 @@ def _resample(sums: np.ndarray, times: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng([seed, 9])
     people = len(sums)
     flat = sums.reshape(people, -1)
-    shares = np.full(people, 1 / people)
-    drawn = [rng.multinomial(people, shares, part.stop - part.start) @ flat for part in chunks(times, people)]
-    return np.concatenate(drawn).reshape(times, *sums.shape[1:])
+    drawn = [
+        np.bincount(rng.integers(people, size=people), minlength=people).astype(np.float64) @ flat
+        for _ in range(times)
+    ]
+    return np.stack(drawn).reshape(times, *sums.shape[1:])

@@ -50,9 +50,19 @@ def leave_last_out(steps: Steps, n_items: int) -> LastOut:
 def top_k(
     scores: np.ndarray, k: int, rng: np.random.Generator, excluded: np.ndarray | None = None
 ) -> np.ndarray:
-    """int64 (B, k): the best items first; ties fall at random, excluded items come last."""
-    keys = scores if excluded is None else np.where(excluded, -np.inf, scores)
-    return np.lexsort((rng.random(keys.shape), -keys), axis=1)[:, :k]
+    """int64 (B, k): the best items first, of float (B, N) scores, which are compared as float32.
+
+    Ties fall at random, excluded items come last.
+    """
+    single = scores.astype(np.float32)
+    apart = np.spacing(np.abs(single)).astype(np.float64)  # the least by which two scores can differ
+    keys = single + 0.25 * apart * rng.random(single.shape)
+    if excluded is not None:
+        keys[np.broadcast_to(excluded, keys.shape)] = -np.inf
+    k = min(k, keys.shape[1])
+    top = np.argpartition(-keys, k - 1, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(keys, top, 1), axis=1)
+    return np.take_along_axis(top, order, 1)
 
 
 def ranking_metrics(top: np.ndarray, relevant: np.ndarray) -> dict[str, float]:

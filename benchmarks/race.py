@@ -1,0 +1,90 @@
+"""One case of a benchmark: we and a peer do the same work in turn; a table and a JSON file come of it."""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measured case; ``ratio`` above 1 is good, ``low`` and ``high`` bound it at 95 %.
+
+    Attributes:
+        case: what was done.
+        unit: of ``ours``, ``theirs`` and ``limit``.
+        ours: our figure.
+        peer: whom we are measured beside.
+        theirs: the peer's figure.
+        ratio: ours to theirs, turned so that more is better.
+        low: lower bound of the ratio.
+        high: upper bound of the ratio.
+        better: whether a higher or a lower figure is better.
+        limit: the physical limit, or None.
+    """
+
+    case: str
+    unit: str
+    ours: float
+    peer: str
+    theirs: float
+    ratio: float
+    low: float
+    high: float
+    better: Literal["higher", "lower"]
+    limit: float | None
+
+
+def race(
+    case: str,
+    ours: Callable[[], object],
+    peer: str,
+    theirs: Callable[[], object],
+    work: float,
+    unit: str,
+    repeats: int,
+) -> Row:
+    """Time both in turn, after one run each to warm up; figures are work per median second."""
+    ours(), theirs()
+    seconds = np.array([[_seconds(run) for run in (ours, theirs)] for _ in range(repeats)])
+    ratios = seconds[:, 1] / seconds[:, 0]
+    rng = np.random.default_rng(SEED)
+    medians = np.median(rng.choice(ratios, (2000, repeats)), axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    mine, other = (float(work / np.median(column)) for column in seconds.T)
+    return Row(
+        case, unit, mine, peer, other, float(np.median(ratios)), float(low), float(high), "higher", None
+    )
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def main(cases: Callable[[int], Iterator[Row]], description: str) -> None:
+    """Run the cases with their number of repeats; print a table; write the rows where ``--json`` says."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="three repeats instead of nine")
+    parser.add_argument("--json", type=Path, help="where to write the rows")
+    arguments = parser.parse_args()
+    rows = []
+    print(f"{'case':<44}{'ours':>12}{'theirs':>12}  {'unit':<14}{'ratio':>7}  {'95 %':<14}peer")
+    for row in cases(3 if arguments.quick else 9):
+        rows.append(asdict(row))
+        bounds = f"{row.low:.2f} to {row.high:.2f}"
+        print(
+            f"{row.case:<44}{row.ours:>12,.0f}{row.theirs:>12,.0f}  {row.unit:<14}{row.ratio:>7.2f}"
+            f"  {bounds:<14}{row.peer}",
+            flush=True,
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
