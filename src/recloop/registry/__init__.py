@@ -1,7 +1,16 @@
 """The registry: runs, versions and aliases of policies, in MLflow."""
 
 from recloop.registry.runs import Evidence, register
-from recloop.registry.versions import Registered, RegistryError, connect, fetch, promote, resolve, versions
+from recloop.registry.versions import (
+    Registered,
+    RegistryError,
+    connect,
+    fetch,
+    note_bento,
+    promote,
+    resolve,
+    versions,
+)
 
 __all__ = [
     "Evidence",
@@ -9,6 +18,7 @@ __all__ = [
     "RegistryError",
     "connect",
     "fetch",
+    "note_bento",
     "promote",
     "register",
     "resolve",

@@ -22,6 +22,7 @@ MODEL = "recloop-policy"
 EXPERIMENT = "recloop"
 POLICY = "policy"  # where a run keeps the policy's folder
 DIGEST = "policy_sha256"
+BENTO = "bento"
 
 
 class RegistryError(RuntimeError):
@@ -30,12 +31,13 @@ class RegistryError(RuntimeError):
 
 @dataclass(frozen=True)
 class Registered:
-    """One version of the policy."""
+    """One version of the policy; ``bento`` is the tag of its Bento, empty before it is packaged."""
 
     name: str
     version: int
     run_id: str
     policy_sha256: str
+    bento: str = ""
 
 
 def connect(where: Places) -> MlflowClient:
@@ -66,7 +68,10 @@ def versions(client: MlflowClient) -> list[Registered]:
 
 def described(version: ModelVersion) -> Registered:
     """MLflow's version in our words."""
-    return Registered(version.name, int(version.version), version.run_id, version.tags.get(DIGEST, ""))
+    tags = version.tags
+    return Registered(
+        version.name, int(version.version), version.run_id, tags.get(DIGEST, ""), tags.get(BENTO, "")
+    )
 
 
 def fetch(client: MlflowClient, version: int, into: Path) -> Path:
@@ -89,6 +94,11 @@ def fetch(client: MlflowClient, version: int, into: Path) -> Path:
         shutil.rmtree(into, ignore_errors=True)
         downloaded.rename(into)
     return into
+
+
+def note_bento(client: MlflowClient, version: int, tag: str) -> None:
+    """Remember which Bento serves a version."""
+    client.set_model_version_tag(MODEL, str(version), BENTO, tag)
 
 
 def promote(client: MlflowClient, version: int) -> None:

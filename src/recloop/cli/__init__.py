@@ -1,0 +1,15 @@
+"""``recloop ...``: run the system, look at it, and steer it."""
+
+import typer
+
+from recloop.cli import data, doctor, rollout, system
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.command()(system.up)
+app.command()(system.down)
+app.command()(system.status)
+app.command()(doctor.doctor)
+app.command("import")(data.import_dataset)
+app.add_typer(data.data, name="data")
+app.add_typer(data.quarantine, name="quarantine")
+app.add_typer(rollout.rollout, name="rollout")

@@ -1,0 +1,91 @@
+"""Data: import public datasets, advance the watermark, look at what was refused."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import select
+
+from recloop.cli.show import AsJson, as_json, as_table, stop
+from recloop.intake import DatasetError, SourceConflict, import_into
+from recloop.intake.readers import READERS
+from recloop.settings import places
+from recloop.store import Watermark, open_store, watermark
+from recloop.store.tables import quarantine as refused
+
+MARK = Path("data/watermark.json")
+data = typer.Typer(no_args_is_help=True, help="The log: how far it has come, and new data versions.")
+quarantine = typer.Typer(no_args_is_help=True, help="What was refused at the door, with its reason.")
+
+
+def import_dataset(
+    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(READERS)}.")],
+    path: Annotated[Path, typer.Argument(help="The dataset as it is published.")],
+    json_: AsJson = False,
+) -> None:
+    """Read a public dataset into the store."""
+    if kind not in READERS:
+        stop(f"{kind!r} is no known dataset. Known: {', '.join(READERS)}")
+    try:
+        report = import_into(open_store(places().store), READERS[kind](path), progress=not json_)
+    except (DatasetError, SourceConflict) as error:
+        stop(str(error))
+    if json_:
+        as_json(report.to_dict())
+    else:
+        print(report)
+
+
+@data.command()
+def mark(json_: AsJson = False) -> None:
+    """Advance the watermark: the next `dvc repro` sees everything that is in the store now."""
+    now = watermark(open_store(places().store))
+    before = Watermark.load(MARK) if MARK.exists() else None
+    now.save(MARK)
+    new = now.impressions - (before.impressions if before and before.source == now.source else 0)
+    if json_:
+        as_json({"watermark": asdict(now), "new_impressions": new})
+    else:
+        print(f"{new} new impressions; now run `dvc repro`")
+
+
+@data.command()
+def log(json_: AsJson = False) -> None:
+    """What the store holds, and how much of it the newest data version has seen."""
+    now = watermark(open_store(places().store))
+    seen = Watermark.load(MARK) if MARK.exists() else None
+    rows = [
+        {
+            "table": name,
+            "in the store": getattr(now, name),
+            "in the data version": getattr(seen, name) if seen and seen.source == now.source else 0,
+        }
+        for name in ("impressions", "events")
+    ]
+    if json_:
+        as_json({"source": now.source, "tables": rows})
+    else:
+        as_table(rows, list(rows[0]), f"source: {now.source}")
+
+
+@quarantine.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(help="Newest rows to show.")] = 20, json_: AsJson = False
+) -> None:
+    """The newest rows that were refused."""
+    query = select(refused).order_by(refused.c.id.desc()).limit(limit)
+    with open_store(places().store).connect() as connection:
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+    if json_:
+        as_json([row | {"body": _parsed(row["body"])} for row in rows])
+    else:
+        as_table(rows, ["id", "source", "kind", "reason"], f"{len(rows)} newest refused rows")
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

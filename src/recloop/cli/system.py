@@ -1,0 +1,209 @@
+"""The running system: up, down, status."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+from recloop.cli.show import AsJson, as_json, as_table, console, stop
+from recloop.delivery import processes, slots
+from recloop.delivery.rollout import current, install
+from recloop.delivery.routing import read_routing
+from recloop.policy import load
+from recloop.registry import Registered, connect, resolve
+from recloop.serving.build import bento_home
+from recloop.settings import Places, places
+from recloop.store import StoreError, open_store
+
+POOL = "recloop"
+
+
+def up() -> None:
+    """Start gateway, champion's slot, Prefect (server, UI, worker) and MLflow; Ctrl-C stops them all."""
+    where = places()
+    if processes.find(where.home, "up"):
+        stop("recloop is up already: `recloop status` shows it, `recloop down` stops it")
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    own = processes.note_own(where.home, "up")
+    try:
+        for name, begin in _parts(where).items():
+            if ended.is_set():
+                break
+            with console.status(f"starting {name}"):
+                begin()
+            console.print(f"  {name:<10} {_address(where, name)}", highlight=False)
+        if not ended.is_set():
+            console.print("recloop is up. Ctrl-C stops it; `recloop status` shows it.")
+        while not ended.wait(1):
+            _look_after(where)
+    except (processes.ProcessError, StoreError) as error:
+        _stop_all(where)
+        stop(str(error))
+    finally:
+        console.print("stopping")
+        _stop_all(where)
+        processes.forget(where.home, own)
+
+
+def _parts(where: Places) -> dict[str, Callable[[], object]]:
+    return {
+        "prefect": lambda: _prefect(where),
+        "mlflow": lambda: _mlflow(where),
+        "slot": lambda: _champion(where),
+        "gateway": lambda: gateway(where),
+        "worker": lambda: _worker(where),
+    }
+
+
+def _address(where: Places, name: str) -> str:
+    found = processes.find(where.home, name)
+    if name == "slot":
+        return (
+            ", ".join(c for c in slots.COLOURS if slots.alive(where, c)) or "none yet: no policy was released"
+        )
+    return f"http://{where.host}:{found.port}" if found and found.port else "runs"
+
+
+def prefect_environment(where: Places) -> dict[str, str]:
+    """What Prefect's processes and its clients need to find each other."""
+    return dict(os.environ) | {
+        "PREFECT_HOME": str(where.home / "prefect"),
+        "PREFECT_API_URL": f"http://{where.host}:{where.prefect_port}/api",
+        "PREFECT_UI_API_URL": f"http://{where.host}:{where.prefect_port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "RECLOOP_HOME": str(where.home),
+    }
+
+
+def _prefect(where: Places) -> None:
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", where.host]
+    command += ["--port", str(where.prefect_port)]
+    process = processes.start(
+        where.home, "prefect", command, prefect_environment(where), where.host, where.prefect_port
+    )
+    processes.wait_ready(process, f"http://{where.host}:{where.prefect_port}/api/health", 120)
+
+
+def _mlflow(where: Places) -> None:
+    connect(where)
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        where.host,
+        "--port",
+        str(where.mlflow_port),
+    ]
+    command += ["--backend-store-uri", where.mlflow, "--workers", "1"]
+    command += ["--default-artifact-root", (where.home / "mlartifacts").as_uri()]
+    environment = dict(os.environ) | {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    process = processes.start(where.home, "mlflow", command, environment, where.host, where.mlflow_port)
+    processes.wait_ready(process, f"http://{where.host}:{where.mlflow_port}/health", 90)
+
+
+def gateway(where: Places) -> processes.Process:
+    """Start the gateway and wait until it answers."""
+    command = [sys.executable, "-m", "recloop.web"]
+    environment = dict(os.environ) | {"RECLOOP_HOME": str(where.home)}
+    process = processes.start(where.home, "gateway", command, environment, where.host, where.gateway_port)
+    processes.wait_ready(process, f"http://{where.host}:{where.gateway_port}/healthz", 60)
+    return process
+
+
+def _worker(where: Places) -> None:
+    command = [sys.executable, "-m", "flows.worker"]
+    processes.start(where.home, "worker", command, prefect_environment(where))
+
+
+def _champion(where: Places) -> None:
+    champion = resolve(connect(where), "champion")
+    if champion is not None:
+        serve_champion(where, champion)
+
+
+def serve_champion(where: Places, champion: Registered) -> None:
+    """Start the champion's slot and route everybody to it, unless a rollout is open."""
+    engine = open_store(where.store)
+    found = read_routing(engine)
+    colour = found[1].champion if found else slots.COLOURS[0]
+    name, version = champion.bento.split(":")
+    if not (bento_home(where.home) / "bentos" / name / version).exists():
+        raise processes.ProcessError(
+            f"the champion's Bento {champion.bento} is gone: run `dvc repro --force package`"
+        )
+    policy = _policy_name(where, champion)
+    target = slots.start(where, colour, champion.bento, policy)
+    if current(engine) is None:
+        install(engine, colour, target, "recloop up", f"champion is version {champion.version}")
+
+
+def _policy_name(where: Places, champion: Registered) -> str:
+    name, version = champion.bento.split(":")
+    return load(bento_home(where.home) / "bentos" / name / version / "src/models/policy").manifest.name
+
+
+def _look_after(where: Places) -> None:
+    """Start a slot or a gateway again that died."""
+    found = read_routing(open_store(where.store))
+    if found and not slots.alive(where, found[1].champion):
+        _champion(where)
+    if processes.find(where.home, "gateway") is None:
+        gateway(where)
+
+
+def _stop_all(where: Places) -> None:
+    for name in ("worker", "gateway", *slots.COLOURS, "mlflow", "prefect"):
+        processes.stop(where.home, name)
+
+
+def down() -> None:
+    """Stop what `recloop up` started, wherever it runs."""
+    where = places()
+    own = processes.find(where.home, "up")
+    if own is None:
+        left = [p.name for p in processes.running(where.home)]
+        _stop_all(where)
+        console.print(f"recloop was not up{'; stopped what was left: ' + ', '.join(left) if left else ''}")
+        return
+    os.kill(own.pid, signal.SIGTERM)
+    for _ in range(600):
+        if not own.alive:
+            console.print("recloop is down")
+            return
+        time.sleep(0.1)
+    stop(f"recloop (pid {own.pid}) does not stop: see {where.home / 'logs'}")
+
+
+def status(json_: AsJson = False) -> None:
+    """What runs, which policy serves, and the rollout."""
+    where = places()
+    engine = open_store(where.store)
+    found, rollout = read_routing(engine), current(engine)
+    parts = [asdict(process) for process in processes.running(where.home)]
+    champion = found[1].slots[found[1].champion].policy if found else None
+    content = {
+        "processes": parts,
+        "champion": champion,
+        "slot": found[1].champion if found else None,
+        "canary_share": found[1].canary_share if found else 0.0,
+        "rollout": asdict(rollout) if rollout else None,
+    }
+    if json_:
+        as_json(content)
+        return
+    rows = [p | {"address": f"http://{where.host}:{p['port']}" if p["port"] else ""} for p in parts]
+    as_table(rows, ["name", "pid", "address", "log"], "processes" if rows else "nothing runs: `recloop up`")
+    console.print(f"champion: {champion or 'none yet'}" + (f" in slot {found[1].champion}" if found else ""))
+    if rollout:
+        console.print(f"rollout {rollout.id}: {rollout.challenger} is {rollout.state}")

@@ -1,0 +1,40 @@
+"""Slots: a Bento that serves one policy, as a process, blue or green."""
+
+from recloop.delivery import processes
+from recloop.delivery.routing import Target
+from recloop.serving.build import serve_command
+from recloop.settings import Places
+
+COLOURS = ("blue", "green")
+START_SECONDS = 60
+
+
+def other(colour: str) -> str:
+    """The other colour."""
+    return COLOURS[1 - COLOURS.index(colour)]
+
+
+def start(where: Places, colour: str, tag: str, policy: str) -> Target:
+    """Start a slot and wait until it is ready; a slot of that colour that runs is replaced.
+
+    Raises:
+        ProcessError: the port is taken, or the slot does not start; its log says why.
+    """
+    stop(where, colour)
+    port = getattr(where, f"{colour}_port")
+    command, environment = serve_command(tag, where.home, where.home / "slots" / colour, where.host, port)
+    environment["RECLOOP_STORE_URL"] = where.store
+    process = processes.start(where.home, colour, command, environment, where.host, port)
+    url = f"http://{where.host}:{port}"
+    processes.wait_ready(process, f"{url}/readyz", START_SECONDS)
+    return Target(url, policy)
+
+
+def stop(where: Places, colour: str) -> bool:
+    """Stop the slot; requests in flight are finished. False where it did not run."""
+    return processes.stop(where.home, colour)
+
+
+def alive(where: Places, colour: str) -> bool:
+    """Whether the slot's process runs."""
+    return processes.find(where.home, colour) is not None
