@@ -78,3 +78,8 @@ def sample_ratio(control: int, treatment: int, share: float) -> float:
     which arm, so that the arms cannot be compared.
     """
     return float(stats.binomtest(treatment, control + treatment, share).pvalue)
+
+
+def excess(count: int, total: int, share: float) -> float:
+    """One-sided p value that at most ``share`` of ``total`` is the rule (exact binomial test)."""
+    return float(stats.binomtest(count, total, share, alternative="greater").pvalue)

@@ -117,6 +117,7 @@ rollouts = Table(
     Column("challenger", String(64), nullable=False),
     Column("champion", String(64)),
     Column("state", String(16), nullable=False),
+    Column("open", Boolean, unique=True),  # true until it has ended, then NULL: one is open at most
     Column("ts", BigInteger, nullable=False),
 )
 transitions = Table(
@@ -128,6 +129,16 @@ transitions = Table(
     Column("target", String(16), nullable=False),
     Column("who", String(64), nullable=False),
     Column("why", Text, nullable=False),
+    Column("figures", Text, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+)
+alerts = Table(
+    "alerts",  # append-only: what was sent, so that the same is not sent again at once
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String(64), nullable=False, index=True),
+    Column("severity", String(16), nullable=False),
+    Column("summary", Text, nullable=False),
     Column("figures", Text, nullable=False),
     Column("ts", BigInteger, nullable=False),
 )

@@ -1,0 +1,23 @@
+"""Delivery: who is served by which slot, how a challenger becomes champion, and the gateway between.
+
+Modules by name: ``slots`` (processes), ``rollout`` (state machine), ``gates`` (verdicts), ``gateway``
+(HTTP), ``visitors`` (simulated people over HTTP; needs torch).
+"""
+
+from recloop.delivery.gates import Verdict, decide
+from recloop.delivery.outcomes import Outcomes, outcomes
+from recloop.delivery.rollout import Conflict, Rollout, Transition
+from recloop.delivery.routing import Routing, Target, read_routing
+
+__all__ = [
+    "Conflict",
+    "Outcomes",
+    "Rollout",
+    "Routing",
+    "Target",
+    "Transition",
+    "Verdict",
+    "decide",
+    "outcomes",
+    "read_routing",
+]

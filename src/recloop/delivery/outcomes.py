@@ -1,0 +1,72 @@
+"""What came of the requests that gateways logged: reward per policy and person."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import Engine, case, func, select
+
+from recloop.experiments import Clusters
+from recloop.settings.params import RewardParams
+from recloop.store.tables import events, impressions
+
+FALLBACK = "fallback"  # the policy's name where no slot answered
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Requests of one policy.
+
+    Attributes:
+        requests: how many.
+        people: whose, as one cluster each.
+    """
+
+    requests: int
+    people: Clusters
+
+
+def outcomes(
+    engine: Engine, reward: RewardParams, since: int = 0, until: int | None = None
+) -> dict[str, Outcomes]:
+    """Reward per request by policy, over impressions with ``since < seq <= until``.
+
+    An act counts for the request and the item that it names, as in training; requests of which only
+    some positions were logged (``partial``) are left out.
+    """
+    rating = case((events.c.value >= reward.rating_positive, reward.click), else_=0.0)
+    plain = {kind: getattr(reward, kind) for kind in ("view", "click", "cart", "purchase", "dismiss")}
+    worth = case(*[(events.c.kind == kind, value) for kind, value in plain.items()], else_=rating)
+    within = (impressions.c.seq > since) & ~impressions.c.partial
+    if until is not None:
+        within &= impressions.c.seq <= until
+    earned = (
+        select(impressions.c.request_id, func.sum(worth).label("reward"))
+        .join(
+            events,
+            (events.c.request_id == impressions.c.request_id) & (events.c.item_id == impressions.c.item_id),
+        )
+        .where(within)
+        .group_by(impressions.c.request_id)
+        .subquery()
+    )
+    asked = impressions.outerjoin(earned, earned.c.request_id == impressions.c.request_id)
+    query = (
+        select(
+            impressions.c.policy,
+            func.count().label("count"),
+            func.sum(func.coalesce(earned.c.reward, 0.0)).label("total"),
+        )
+        .select_from(asked)
+        .where(within, impressions.c.position == 0)
+        .group_by(impressions.c.policy, impressions.c.user_id)
+        .order_by(impressions.c.policy, impressions.c.user_id)
+    )
+    rows: dict[str, list[tuple[float, float]]] = {}
+    with engine.connect() as connection:
+        for policy, count, total in connection.execute(query):
+            rows.setdefault(policy, []).append((total, count))
+    found = {}
+    for policy, pairs in rows.items():
+        totals, counts = np.array(pairs, np.float64).T
+        found[policy] = Outcomes(int(counts.sum()), Clusters(totals, counts))
+    return found
