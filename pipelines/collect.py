@@ -1,15 +1,27 @@
 """Stage collect: an empty store is filled by the market; the watermark says how far the log has come."""
 
+import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from sqlalchemy import Engine
 from tqdm import tqdm
 
-from recloop.market.ground_truth import GroundTruth
-from recloop.market.log import generate_log
+from recloop.market import GroundTruth, Nature
+from recloop.market.log import SESSIONS, generate_log
 from recloop.settings import Params, load_params, places
-from recloop.store import Watermark, add_items, add_users, open_store, recall, remember, watermark, write
+from recloop.store import (
+    Watermark,
+    add_items,
+    add_users,
+    find_items,
+    open_store,
+    recall,
+    remember,
+    watermark,
+    write,
+)
 
 MARK = Path("data/watermark.json")
 
@@ -17,20 +29,38 @@ MARK = Path("data/watermark.json")
 def main() -> None:
     """Write ``data/watermark.json``, unless it names a state that this store has been in."""
     params, where = load_params(), places()
-    fingerprint = json.dumps([params.seed, params.market.model_dump(), params.reward.model_dump()])
+    fingerprint = json.dumps([params.seed, params.market.model_dump(), asdict(Nature())])
     engine = open_store(where.store)
-    if recall(engine, "source") == "market" and recall(engine, "market") != fingerprint:
+    if recall(engine, "market") not in (None, fingerprint):
         engine = _set_aside(engine)
-    if recall(engine, "source") is None and watermark(engine).impressions == 0:
+    if _is_empty(engine, fingerprint):
         _generate(engine, params, fingerprint)
     now = watermark(engine)
-    if not (MARK.exists() and _is_past(Watermark.load(MARK), now)):
-        now.save(MARK)
-    print(f"source {now.source}: {Watermark.load(MARK)}")
+    mark = _named(now)
+    if mark is None:
+        mark = now
+        mark.save(MARK)
+    print(f"source {mark.source}: {mark.impressions:,} impressions, {mark.events:,} events")
 
 
-def _is_past(mark: Watermark, now: Watermark) -> bool:
-    return mark.source == now.source and mark.impressions <= now.impressions and mark.events <= now.events
+def _is_empty(engine: Engine, fingerprint: str) -> bool:
+    """Nothing was put in, or only what a killed run of ours left."""
+    if recall(engine, "source") is not None or watermark(engine).impressions:
+        return False
+    return recall(engine, "market") == fingerprint or not find_items(engine)
+
+
+def _named(now: Watermark) -> Watermark | None:
+    """The mark on disk, if the store has been in the state that it names."""
+    try:
+        mark = Watermark.load(MARK)
+    except FileNotFoundError:
+        return None
+    except (TypeError, ValueError) as error:
+        print(f"{MARK} cannot be read ({error}) and is written anew")
+        return None
+    past = mark.source == now.source and mark.impressions <= now.impressions and mark.events <= now.events
+    return mark if past else None
 
 
 def _set_aside(engine: Engine) -> Engine:
@@ -40,30 +70,39 @@ def _set_aside(engine: Engine) -> Engine:
         raise SystemExit(
             "the store holds a market of other parameters: point RECLOOP_STORE_URL to an empty database"
         )
+    print("the store holds a market of other parameters", end="; ")
+    suffix = hashlib.sha256((recall(engine, "market") or "").encode()).hexdigest()[:8]
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     engine.dispose()
-    number = 1
-    while Path(f"{file}.{number}").exists():
+    aside, number = Path(f"{file}.{suffix}"), 1
+    while aside.exists():
         number += 1
-    Path(file).rename(f"{file}.{number}")
+        aside = Path(f"{file}.{suffix}.{number}")
+    Path(file).rename(aside)
     MARK.unlink(missing_ok=True)
-    print(f"the store held a market of other parameters: kept as {file}.{number}")
+    print(f"it is kept as {aside}")
     return open_store(str(engine.url))
 
 
 def _generate(engine: Engine, params: Params, fingerprint: str) -> None:
+    MARK.unlink(missing_ok=True)
+    with engine.begin() as connection:
+        remember(connection, "market", fingerprint)
     market = GroundTruth(params.market, params.reward, params.seed)
-    add_users(engine, market.people.records)
-    add_items(engine, market.offers.records)
-    bar = tqdm(desc="market: sessions of people", unit=" requests", mininterval=1)
-    with engine.begin() as connection:  # all or nothing: a killed run leaves no half log
+    add_users(engine, market.users)
+    add_items(engine, market.items)
+    rounds, requests = SESSIONS * params.market.horizon, 0
+    with (
+        engine.begin() as connection,  # all or nothing: a killed run leaves no half log
+        tqdm(desc="market: people browse", total=rounds, unit="round", mininterval=1) as bar,
+    ):
         for shown, acts in generate_log(market, params.seed):
             write(connection, shown, acts)
-            bar.update(len(shown) // params.market.slate)
+            requests += len(shown) // params.market.slate
+            bar.set_postfix(requests=requests, refresh=False)
+            bar.update()
         remember(connection, "source", "market")
-        remember(connection, "market", fingerprint)
-    bar.close()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from recloop.market.ground_truth import GroundTruth
 from recloop.market.interface import Market, Observation, Outcome
+from recloop.market.nature import Nature
 from recloop.market.user_model import UserModel
 
-__all__ = ["GroundTruth", "Market", "Observation", "Outcome", "UserModel"]
+__all__ = ["GroundTruth", "Market", "Nature", "Observation", "Outcome", "UserModel"]

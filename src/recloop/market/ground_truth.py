@@ -1,19 +1,7 @@
-"""The generated marketplace's ground truth.
+"""The generated marketplace's ground truth: ``nature`` says how it behaves.
 
-With u a person's interests, q, z, b an item's topic, quality and bait, j its position (0 first),
-a the satiation per topic, s the satisfaction:
-
-    choice       v_j = 2.2 <u, q> + 0.7 b - 0.8 <a, q> - p_j - c,   P(j) = e^v_j / (1 + sum e^v)
-    position     p_j = 0.25 j on a phone, 0.15 j elsewhere;  c = 1.6, and 0.4 more at 4 in the morning
-    purchase     log-odds  -2.4 + 0.8 <u, q> + 1.0 z - 0.5 (price - 1)
-    satisfaction s <- 0.8 s + 0.4 z - 0.5 b after a click, s <- 0.8 s - 0.15 without one
-    leaving      log-odds  -3.3 - 1.1 s, and always at the horizon
-    interests    u <- u + 0.03 (q - u / |u|) after a click
-    satiation    a <- 0.85 a, plus 0.3 q after a click
-
-So bait is the short way to a click and the long way to an empty shop: the choice model rewards it,
-the satisfaction pays for it. The parts (choice, response, leaving) follow RecSim (Ie et al. 2019,
-arXiv 1909.04847, section 4).
+The parts (people, items, choice, response, leaving) follow RecSim (Ie et al. 2019, arXiv 1909.04847,
+section 4).
 """
 
 import math
@@ -24,10 +12,12 @@ from torch import Tensor
 
 from recloop.features import FeatureSpec
 from recloop.market.interface import Observation, Outcome, choose, happens, push
+from recloop.market.nature import Nature
 from recloop.market.population import DAY_US, DEVICE_SHARES, DEVICES, EPOCH_US, make_offers, make_people
 from recloop.settings.params import MarketParams, RewardParams
 
 REQUEST_US = 40_000_000  # between two requests of a person
+DAYS = 14  # from EPOCH_US: when people arrive
 
 
 class GroundTruth:
@@ -36,21 +26,37 @@ class GroundTruth:
     Attributes:
         people: the population, with what cannot be seen of it.
         offers: the catalogue, with what cannot be seen of it.
+        users: the records of ``people``.
+        items: the records of ``offers``.
         persons: int64 (B,), who is in the batch, as an index into ``people``.
         ts: int64 (B,), each one's clock, µs since 1970, UTC.
+        satisfaction: float32 (B,), what decides who leaves.
     """
 
-    def __init__(self, params: MarketParams, reward: RewardParams, seed: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        params: MarketParams,
+        reward: RewardParams,
+        seed: int,
+        spec: FeatureSpec | None = None,
+        device: str = "cpu",
+        nature: Nature | None = None,
+    ) -> None:
         rng = np.random.default_rng([seed, 1])
         self.params, self.reward, self.device = params, reward, torch.device(device)
+        self.nature = nature or Nature()
         self.offers = make_offers(params.items, params.topics, rng)
         self.people = make_people(params.users, params.topics, rng)
+        self.users, self.items = self.people.records, self.offers.records
         self.n_items = params.items
         offers = self.offers
         self._topic, self._quality = offers.topic.to(self.device), offers.quality.to(self.device)
         self._bait, self._price = offers.bait.to(self.device), offers.price.to(self.device)
         self._interest = self.people.interest.to(self.device)
+        self._slopes = torch.tensor(self.nature.position, device=self.device)
         self._spec: FeatureSpec | None = None
+        if spec is not None:
+            self.attach(spec)
         self.seed(seed)
 
     def attach(self, spec: FeatureSpec) -> "GroundTruth":
@@ -59,10 +65,10 @@ class GroundTruth:
         Raises:
             ValueError: the specification is of another catalogue.
         """
-        if spec.item_ids != tuple(item.item_id for item in self.offers.records):
+        if spec.item_ids != tuple(item.item_id for item in self.items):
             raise ValueError("the feature specification names other items than this market has")
         self._spec = spec
-        self._profiles = torch.from_numpy(spec.profiles(self.people.records)).to(self.device)
+        self._profiles = torch.from_numpy(spec.profiles(self.users)).to(self.device)
         return self
 
     def seed(self, seed: int) -> None:
@@ -71,7 +77,7 @@ class GroundTruth:
 
     def reset(self, count: int) -> Observation:
         """``count`` people arrive, drawn from the population."""
-        return self.reset_to(torch.randint(len(self.people.records), (count,), generator=self._generator))
+        return self.reset_to(self._draw(len(self.users), count))
 
     def reset_to(self, persons: Tensor) -> Observation:
         """These people arrive; int64 (B,)."""
@@ -85,9 +91,11 @@ class GroundTruth:
         self.history = torch.full((count, size), self.n_items, dtype=torch.int64, device=self.device)
         shares = torch.tensor(DEVICE_SHARES, device=self.device)
         self.devices = torch.multinomial(shares, count, replacement=True, generator=self._generator)
-        minutes = torch.randint(14 * 24 * 60, (count,), generator=self._generator, device=self.device)
-        self.ts = EPOCH_US + minutes * 60_000_000
+        self.ts = EPOCH_US + self._draw(DAYS * 24 * 60, count) * 60_000_000
         return self.observe() if self._spec else {}
+
+    def _draw(self, below: int, count: int) -> Tensor:
+        return torch.randint(below, (count,), generator=self._generator, device=self.device)
 
     def observe(self) -> Observation:
         """What a policy sees; needs ``attach`` first."""
@@ -101,46 +109,66 @@ class GroundTruth:
         }
 
     def utilities(self, slates: Tensor) -> Tensor:
-        """float32 (B, k): v_j of the module's docstring."""
-        topic = self._topic[slates]
-        fit = torch.einsum("bd,bkd->bk", self.interest, topic)
-        sated = torch.einsum("bd,bkd->bk", self.satiation, topic)
-        slope = torch.where(self.devices == 0, 0.25, 0.15)
-        position = slope[:, None] * torch.arange(slates.shape[1], device=self.device)
+        """float32 (B, k): v_j of each slate's items, "none" at 0."""
+        known = self._appeal().gather(1, slates)
+        position = self._slopes[self.devices][:, None] * torch.arange(slates.shape[1], device=self.device)
+        return known - position
+
+    def _appeal(self) -> Tensor:
+        """float32 (B, N): v of every item at the first position."""
+        nature = self.nature
+        taste = (nature.fit * self.interest - nature.sated * self.satiation) @ self._topic.T
         hour = (self.ts % DAY_US).double() / DAY_US * 24
-        night = (0.4 * torch.cos((hour - 4) / 24 * math.tau).clamp(min=0)).float()
-        return 2.2 * fit + 0.7 * self._bait[slates] - 0.8 * sated - position - 1.6 - night[:, None]
+        night = (nature.night * torch.cos((hour - 4) / 24 * math.tau).clamp(min=0)).float()
+        return taste + nature.lure * self._bait - nature.reserve - night[:, None]
+
+    def oracle(self, foresight: float) -> Tensor:
+        """float32 (B, N): scores that know everything, for measuring regret.
+
+        ``foresight`` 0 orders items by the chance of a click now; above 0 it adds that much of what
+        they do to the wish to stay. No policy of this kind is the best one, so regret is understated.
+        """
+        after = self.nature.glad * self._quality - self.nature.sorry * self._bait
+        return self._appeal() + foresight * after
 
     def step(self, slates: Tensor) -> Outcome:
         """Show int64 (B, k) slates."""
-        rows = torch.arange(len(slates), device=self.device)
+        slates = slates.to(self.device)
         place = choose(self.utilities(slates), self._generator)
         clicked = place >= 0
-        item = slates[rows, place.clamp(min=0)]
-        topic, quality = self._topic[item], self._quality[item]
-        fit = (self.interest * topic).sum(1)
-        buys = happens(-2.4 + 0.8 * fit + quality - 0.5 * (self._price[item] - 1), self._generator)
-        bought = clicked & buys
-        after = torch.where(clicked, 0.4 * quality - 0.5 * self._bait[item], torch.full_like(quality, -0.15))
-        self.satisfaction = 0.8 * self.satisfaction + after
-        unit = self.interest / self.interest.norm(dim=1, keepdim=True)
-        self.interest = self.interest + 0.03 * clicked[:, None] * (topic - unit)
-        self.satiation = 0.85 * self.satiation + 0.3 * clicked[:, None] * topic
-        self.history = push(self.history, item, clicked)
-        self.requests += 1
-        self.ts = self.ts + REQUEST_US
-        leaves = happens(-3.3 - 1.1 * self.satisfaction, self._generator)
+        item = slates.gather(1, place.clamp(min=0)[:, None])[:, 0]
+        bought = clicked & happens(self.purchase_logit(item), self._generator)
+        self._live_on(item, clicked)
+        leaves = happens(self.nature.leave - self.nature.patience * self.satisfaction, self._generator)
         reward = self.reward.click * clicked + self.reward.purchase * bought
         return Outcome(place, bought, reward.float(), leaves | (self.requests >= self.params.horizon))
+
+    def purchase_logit(self, item: Tensor) -> Tensor:
+        """float32 (B,): log-odds of a purchase, given a click on each one's ``item``."""
+        nature = self.nature
+        fit = (self.interest * self._topic[item]).sum(1)
+        worth = nature.buy_quality * self._quality[item] - nature.buy_price * (self._price[item] - 1)
+        return nature.buy + nature.buy_fit * fit + worth
+
+    def _live_on(self, item: Tensor, clicked: Tensor) -> None:
+        """What a request leaves behind in each person."""
+        nature, topic, acted = self.nature, self._topic[item], clicked[:, None]
+        after = nature.glad * self._quality[item] - nature.sorry * self._bait[item]
+        self.satisfaction = nature.keep * self.satisfaction + torch.where(clicked, after, -nature.bored)
+        unit = self.interest / self.interest.norm(dim=1, keepdim=True)
+        self.interest = self.interest + nature.drift * acted * (topic - unit)
+        self.satiation = nature.rest * self.satiation + nature.tiring * acted * topic
+        self.history = push(self.history, item, clicked)
+        self.requests = self.requests + 1
+        self.ts = self.ts + REQUEST_US
 
     def arrive(self, gone: Tensor) -> None:
         """Replace the people where bool (B,) ``gone`` holds."""
         kept = {name: getattr(self, name) for name in _STATE}
         self.reset(len(gone))
         for name, old in kept.items():
-            new = getattr(self, name)
-            mask = gone.view(-1, *[1] * (new.dim() - 1))
-            setattr(self, name, torch.where(mask, new, old))
+            mask = gone.view(-1, *[1] * (old.dim() - 1))
+            setattr(self, name, torch.where(mask, getattr(self, name), old))
 
 
 _STATE = (

@@ -5,18 +5,23 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from recloop.market.ground_truth import GroundTruth
-from recloop.market.population import DEVICES
-from recloop.policy import draw
+from recloop.market.ground_truth import DAYS, GroundTruth
+from recloop.market.interface import Outcome
+from recloop.market.population import DAY_US, DEVICES, EPOCH_US
+from recloop.policy import Slates, draw
 from recloop.schema import Event, EventKind, Impression
 
 SESSIONS = 2
+RETURNING = 0.7  # share of people who come a second time
+WINDOW_US = DAYS * DAY_US // SESSIONS  # each session has its own, so that a person's never meet
+PAUSE_US = DAY_US // 2  # nobody arrives so late in a window
 FLOOR = 0.1  # uniform share of the behaviour policy's picks
 BEHAVIOUR = "behaviour"
+Batch = tuple[list[Impression], list[Event]]
 
 
-def generate_log(market: GroundTruth, seed: int) -> Iterator[tuple[list[Impression], list[Event]]]:
-    """Everyone comes twice; yields a batch of impressions and events per request of all who are there.
+def generate_log(market: GroundTruth, seed: int) -> Iterator[Batch]:
+    """Everyone comes once, most come twice; yields one request of all who are there at a time.
 
     The behaviour policy knows what a shop knows on its first day: a merchandiser's liking for some
     items (which leans towards bait) and the trade that a person says to look for.
@@ -28,33 +33,40 @@ def generate_log(market: GroundTruth, seed: int) -> Iterator[tuple[list[Impressi
     for session in range(SESSIONS):
         market.seed(seed * SESSIONS + session)
         market.reset_to(torch.arange(len(wish)))
-        alive = np.ones(len(wish), bool)
+        arrival = rng.integers(0, WINDOW_US - PAUSE_US, len(wish))
+        market.ts = torch.from_numpy(EPOCH_US + session * WINDOW_US + arrival).to(market.device)
+        alive = np.ones(len(wish), bool) if session == 0 else rng.random(len(wish)) < RETURNING
         step = 0
         while alive.any():
-            slates = draw(scores, market.params.slate, rng, market.params.behaviour_temperature, FLOOR)
-            ts = market.ts.numpy().copy()
-            outcome = market.step(torch.from_numpy(slates.items))
-            people = np.flatnonzero(alive)
-            yield _records(market, people, f"{session}-{step}", slates, ts, outcome)
-            alive &= ~outcome.done.numpy()
+            here = np.flatnonzero(alive)
+            drawn = draw(scores[here], market.params.slate, rng, market.params.behaviour_temperature, FLOOR)
+            slates = np.zeros((len(wish), drawn.items.shape[1]), np.int64)
+            slates[here] = drawn.items
+            ts = market.ts.cpu().numpy()
+            outcome = market.step(torch.from_numpy(slates))
+            yield _records(market, here, f"{session}-{step}", drawn, ts, outcome)
+            alive &= ~outcome.done.cpu().numpy()
             step += 1
 
 
-def _records(market, people, name, slates, ts, outcome) -> tuple[list[Impression], list[Event]]:  # type: ignore[no-untyped-def]
-    ids = [item.item_id for item in market.offers.records]
+def _records(
+    market: GroundTruth, people: np.ndarray, name: str, slates: Slates, ts: np.ndarray, outcome: Outcome
+) -> Batch:
+    ids = [item.item_id for item in market.items]
     shown, acts = [], []
-    clicked, bought, devices = outcome.clicked.numpy(), outcome.bought.numpy(), market.devices.numpy()
-    for b in people.tolist():
-        user_id, moment, request = market.people.records[b].user_id, int(ts[b]), f"log-{b}-{name}"
+    clicked, bought, devices = (x.cpu().numpy() for x in (outcome.clicked, outcome.bought, market.devices))
+    items, propensities = slates.items.tolist(), slates.propensities.tolist()
+    for row, b in enumerate(people.tolist()):
+        user_id, moment, request = market.users[b].user_id, int(ts[b]), f"log-{b}-{name}"
         shown += [
             Impression.model_construct(
-                request_id=request, position=j, user_id=user_id, item_id=ids[i], propensity=float(p),
+                request_id=request, position=j, user_id=user_id, item_id=ids[i], propensity=p,
                 policy=BEHAVIOUR, slot="", device=DEVICES[devices[b]], partial=False, ts=moment,
             )
-            for j, (i, p) in enumerate(zip(slates.items[b], slates.propensities[b], strict=True))
+            for j, (i, p) in enumerate(zip(items[row], propensities[row], strict=True))
         ]  # fmt: skip
         if clicked[b] >= 0:
-            item_id = ids[slates.items[b, clicked[b]]]
+            item_id = ids[items[row][clicked[b]]]
             acts += feedback(request, user_id, item_id, moment, bool(bought[b]))
     return shown, acts
 

@@ -1,5 +1,6 @@
 """Who and what there is in the generated marketplace: what can be seen of it, and what cannot."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,14 +34,17 @@ DEVICES = ("phone", "desktop", "tablet")
 DEVICE_SHARES = (0.65, 0.28, 0.07)
 EPOCH_US = 1_767_225_600_000_000  # 2026-01-01, UTC
 DAY_US = 86_400_000_000
+TEMPTATION = -0.4  # correlation of bait with quality
+SKEW = 0.5  # the share of people who mainly want the j-th trade falls as (j + 1) ** -SKEW
 
 
 @dataclass(frozen=True)
 class Offers:
     """N items. ``topic`` float32 (N, d), unit length; ``quality``, ``bait``, ``price`` float32 (N,).
 
-    Quality makes people glad afterwards; bait makes them click and sorry afterwards. They are
-    negatively correlated (-0.6), and neither can be seen. ``trade`` int64 (N,) is the category.
+    Quality makes people glad afterwards; bait makes them click and sorry afterwards. Their correlation
+    is ``TEMPTATION``, and neither can be seen; ``delivery`` hints at bait, the price at quality.
+    ``trade`` int64 (N,) is the category.
     """
 
     records: list[Item]
@@ -69,7 +73,7 @@ def make_offers(count: int, topics: int, rng: np.random.Generator) -> Offers:
     topic[np.arange(count), trade] += 1
     topic /= np.linalg.norm(topic, axis=1, keepdims=True)
     quality = rng.standard_normal(count)
-    bait = -0.6 * quality + 0.8 * rng.standard_normal(count)
+    bait = TEMPTATION * quality + math.sqrt(1 - TEMPTATION**2) * rng.standard_normal(count)
     price = np.exp(0.4 * rng.standard_normal(count) + 0.15 * quality)
     seen: dict[str, int] = {}
     records = []
@@ -94,21 +98,25 @@ def make_offers(count: int, topics: int, rng: np.random.Generator) -> Offers:
 
 
 def make_people(count: int, topics: int, rng: np.random.Generator) -> People:
-    """Draw a population; age and sex tell a little of a person's interests, the wish tells more."""
+    """Draw a population; age, sex and region tell a little of a person's interests, the wish tells more."""
     names = list(TRADES)
-    age = rng.integers(16, 70, count)
-    main = np.where(rng.random(count) < 0.35, age * topics // 70 % topics, rng.integers(0, topics, count))
-    second = rng.integers(0, topics, count)
+    age, sex = rng.integers(16, 70, count), rng.integers(0, 2, count)
+    region = rng.integers(0, len(REGIONS), count)
+    shares = (1.0 + np.arange(topics)) ** -SKEW
+    drawn = rng.choice(topics, count, p=shares / shares.sum())
+    main = np.where(rng.random(count) < 0.25, age * topics // 70, drawn)
     interest = 0.25 * rng.standard_normal((count, topics))
+    interest += 0.2 * rng.standard_normal((2, topics))[sex]
+    interest += 0.2 * rng.standard_normal((len(REGIONS), topics))[region]
     interest[np.arange(count), main] += 1.5
-    interest[np.arange(count), second] += 0.7
+    interest[np.arange(count), rng.integers(0, topics, count)] += 0.7
     wish = np.where(rng.random(count) < 0.7, main, rng.integers(0, topics, count))
     records = [
         User(
             user_id=f"p{i:06d}",
             age=int(age[i]),
-            sex="FM"[int(rng.integers(2))],
-            region=str(rng.choice(REGIONS)),
+            sex="FM"[sex[i]],
+            region=REGIONS[region[i]],
             attributes={"looking_for": names[wish[i] % len(names)]},
             created_at=EPOCH_US - int(rng.integers(1, 300)) * DAY_US,
         )
