@@ -142,6 +142,7 @@ def test_the_whole_catalogue_is_ranked_without_what_was_consumed() -> None:
     # Person 0: 0 was consumed, so 3 comes first and 2 second. Person 2: 0, 2, 4, 1 (3 was consumed).
     metrics = rank_last_out(score, left_out, 3, seed=0)
     assert metrics["hit_rate"] == 0.5
+    assert metrics["people"] == 2
     assert metrics["mrr"] == pytest.approx(0.5 / 2)
     sold_out = np.array([True, False, True, True, False])  # 2 is a target, so it stays
     metrics = rank_last_out(score, left_out, 3, seed=0, sold_out=sold_out)

@@ -103,7 +103,7 @@ def ranking_metrics(top: np.ndarray, relevant: np.ndarray) -> dict[str, float]:
 def rank_last_out(
     score: Scorer, left_out: LastOut, k: int, seed: int, sold_out: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Metrics at k of a scorer that ranks the whole catalogue; bool (N,) ``sold_out`` is not ranked.
+    """``people`` and metrics at k of a scorer that ranks all items but bool (N,) ``sold_out``.
 
     A hidden item that is sold out by now stays in the ranking.
     """
@@ -116,7 +116,7 @@ def rank_last_out(
     for part in chunks(people, size):
         scores = score({name: x[part] for name, x in left_out.observation.items()})
         tops.append(top_k(scores, k, rng, excluded[part]))
-    return ranking_metrics(np.concatenate(tops), relevant)
+    return {"people": people} | ranking_metrics(np.concatenate(tops), relevant)
 
 
 def chunks(rows: int, width: int) -> list[slice]:
