@@ -1,0 +1,204 @@
+"""The rounds of the demo: learn, release, browse, challenge, measure."""
+
+import csv
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from flows.demo_record import Record, tree_memory
+from flows.ingest import ingest
+from flows.release import release, summary
+from flows.retrain import retrain
+from recloop.delivery import rollout
+from recloop.delivery.visitors import Visit, Visitors
+from recloop.evaluation import mean_interval
+from recloop.features import FeatureSpec
+from recloop.market import GroundTruth, Market, UserModel
+from recloop.settings import Places, load_params
+from recloop.store import Watermark, open_store
+
+LOOK = {
+    "validate": "reports/data_docs/index.html",
+    "user_model": "reports/user_model.json",
+    "train": "reports/learning_curve.csv",
+    "evaluate": "reports/evaluation.png",
+    "register": "MLflow: mlflow.db",
+}
+VISITORS = {1: 0, 2: 1}  # which half of the people comes when: nobody comes twice within a session
+
+
+def learn(record: Record, number: int) -> None:
+    """One round of the offline half, through Prefect."""
+    if number > 1:
+        ingest()
+    for run in retrain():
+        figure = _figure(run.name) if run.ran else "unchanged"
+        record.add(
+            f"{number} {run.name}", run.seconds, tree_memory(), figure, LOOK.get(run.name, "data/, models/")
+        )
+    figures = json.loads(Path("reports/evaluation.json").read_text())
+    place = "truth" if "truth" in figures else "user_model"
+    with Path("reports/learning_curve.csv").open() as file:
+        curve = [(float(row["env_steps"]), float(row["mean_return"])) for row in csv.DictReader(file)]
+    rounds = record.figures.setdefault("rounds", [])
+    rounds.append({"values": figures[place], "place": place, "curve": curve})
+
+
+def _figure(stage: str) -> str:
+    def report(name: str) -> dict:
+        return json.loads(Path(f"reports/{name}.json").read_text())
+
+    match stage:
+        case "collect" | "snapshot":
+            mark = Watermark.load(Path("data/watermark.json"))
+            return f"{mark.impressions:,} impressions, {mark.events:,} events"
+        case "validate":
+            return "clean rows go on, bad ones to quarantine"
+        case "preprocess":
+            return f"{report('features')['train_requests']:,} requests to learn from"
+        case "user_model":
+            return f"click calibration error {report('user_model')['train']['click_calibration_error']:.3f}"
+        case "train":
+            found = report("training")
+            return f"{found['env_steps']:,} env steps at {found['steps_per_second']:,.0f} a second"
+        case "evaluate":
+            gap = report("evaluation")["lift"]["most_popular"]
+            return f"most popular {gap['difference']:+.2f} ({gap['low']:+.2f} to {gap['high']:+.2f})"
+        case "register":
+            return f"version {report('registered')['version']}"
+        case "package":
+            return str(report("bento")["tag"])
+    return ""
+
+
+def first_round() -> str:
+    """Release the first policy; where there is a champion already, it goes on serving."""
+    verdicts = release()
+    return ", ".join(f"{verdict.name} {verdict.outcome}" for verdict in verdicts)
+
+
+def crowd(where: Places, number: int) -> tuple[Market, list[str]]:
+    """People who are there to browse, and the names under which they are known.
+
+    In the generated market half of its people; with real data strangers who react like the test
+    people's user model.
+    """
+    params = load_params()
+    if Watermark.load(Path("data/watermark.json")).source == "market":
+        market = GroundTruth(params.market, params.reward, params.seed)
+        market.seed(params.seed + number)
+        people = torch.arange(VISITORS[number], params.market.users, 2)
+        market.reset_to(people)
+        return market, [market.users[i].user_id for i in people.tolist()]
+    spec = FeatureSpec.load(Path("data/features/spec.json"))
+    model = UserModel.load(Path("models/user_model/test"))
+    model.seed(params.seed + number)
+    count = params.market.users // 2
+    model.reset(count)
+    model.profile = torch.from_numpy(spec.profile(None)).expand(count, -1).clone()
+    model.history = torch.full((count, spec.history), len(spec.item_ids))
+    return model, [f"visitor-{number}-{i}" for i in range(count)]
+
+
+def browse(where: Places, requests: int, number: int, record: Record) -> str:
+    """Let people browse through the gateway."""
+    visit = visitors(where, number).browse(requests)
+    record.figures[f"visit_{number}"] = _rewards(visit)
+    return said(visit)
+
+
+def visitors(where: Places, number: int) -> Visitors:
+    """A crowd before the gateway."""
+    market, user_ids = crowd(where, number)
+    item_ids = FeatureSpec.load(Path("data/features/spec.json")).item_ids
+    return Visitors(f"http://{where.host}:{where.gateway_port}", market, user_ids, item_ids)
+
+
+def said(visit: Visit) -> str:
+    """A visit in one line."""
+    return (
+        f"{visit.requests:,} requests, {visit.failed} failed, {visit.fallbacks} fallbacks,"
+        f" p99 {visit.p99_ms:.0f} ms"
+    )
+
+
+def _rewards(visit: Visit) -> dict[str, list[float]]:
+    return {policy: list(mean_interval(np.array(rewards))) for policy, rewards in visit.rewards.items()}
+
+
+def challenge(where: Places, requests: int, seconds: float, record: Record) -> str:
+    """Release the second policy while people browse; they stop when the gates have decided."""
+    found: list[Visit] = []
+    engine = open_store(where.store)
+    group, decided = visitors(where, 2), threading.Event()
+
+    def come() -> None:
+        while not decided.wait(0.2):
+            if (opened := rollout.current(engine)) and opened.state == "canary":
+                found.append(group.browse(requests, "people browse, some with the challenger"))
+                return
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    try:
+        verdicts = release(canary_seconds=seconds)
+    finally:
+        decided.set()
+        thread.join()
+    record.figures["visit_2"] = _rewards(found[0]) if found else {}
+    record.figures["verdicts"] = summary(verdicts)
+    record.figures["verdict"] = [f"{v.name}: {v.outcome}. {v.why}" for v in verdicts]
+    last = next(iter(rollout.history(engine, 1)), None)
+    state = f"{last.challenger} was {last.state}" if last else "there was no challenger"
+    return f"{state}; {said(found[0]) if found else 'nobody met the challenger'}"
+
+
+def measure(where: Places, record: Record) -> str:
+    """Draw ``reports/demo.png``; the figure is how the last policy compares in its market."""
+    rounds = record.figures["rounds"]
+    _plot(rounds, Path("reports/demo.png"))
+    last = rounds[-1]["values"]
+    rivals = {name: last[name] for name in ("random", "most_popular", "myopic")}
+    mine = last["policy"]
+    beaten = [name for name, row in rivals.items() if mine["low"] > row["high"]]
+    place = (
+        "the generated market itself" if rounds[-1]["place"] == "truth" else "the test people's user model"
+    )
+    text = f"in {place} a session is worth {mine['value']:.2f} ({mine['low']:.2f} to {mine['high']:.2f})"
+    others = ", ".join(f"{name.replace('_', ' ')} {row['value']:.2f}" for name, row in rivals.items())
+    clear = f"clearly more than {', '.join(beaten)}" if beaten else "not clearly more than any baseline"
+    record.figures.setdefault("verdict", []).append(f"{text}; {others}: {clear.replace('_', ' ')}")
+    return clear.replace("_", " ")
+
+
+def _plot(rounds: list[dict], path: Path) -> None:
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for number, one in enumerate(rounds, 1):
+        steps, returns = zip(*one["curve"], strict=True)
+        left.plot(steps, returns, marker=".", label=f"round {number}")
+    left.set(
+        title="Learning curve", xlabel="env steps", ylabel="mean return of a session (greedy, in training)"
+    )
+    left.legend()
+    for name, label in (
+        ("policy", "policy"),
+        ("random", "random"),
+        ("most_popular", "most popular"),
+        ("myopic", "myopic click model"),
+    ):
+        rows = [one["values"][name] for one in rounds]
+        values = np.array([row["value"] for row in rows])
+        errors = [values - [row["low"] for row in rows], [row["high"] for row in rows] - values]
+        right.errorbar(np.arange(1, len(rows) + 1), values, yerr=errors, marker="o", capsize=4, label=label)
+    place = "in the generated market" if rounds[-1]["place"] == "truth" else "in the test people's user model"
+    right.set(title=f"Reward of a session {place}", xlabel="round", ylabel="mean return, 95 % interval")
+    right.set_xticks(range(1, len(rounds) + 1))
+    right.legend()
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120, metadata={"Software": None})

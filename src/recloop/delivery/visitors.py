@@ -1,0 +1,124 @@
+"""Simulated people who browse over real HTTP, and whose feedback goes the way of everybody's.
+
+They step in lockstep: everyone who is there asks for a slate, the market says what each does with
+it, the feedback is sent, and the next round begins.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from recloop.market import Market
+
+AT_ONCE = 16  # requests in flight
+
+
+@dataclass
+class Visit:
+    """What a crowd of visitors saw.
+
+    Attributes:
+        requests: slates that were asked for.
+        failed: requests without a slate.
+        fallbacks: slates that no slot gave.
+        seconds: wall time.
+        p50_ms: median time to a slate.
+        p99_ms: 99th percentile.
+        rewards: per policy, the reward of each request.
+    """
+
+    requests: int = 0
+    failed: int = 0
+    fallbacks: int = 0
+    seconds: float = 0.0
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    rewards: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Visitors:
+    """A crowd, one person per place of the market's batch.
+
+    Args:
+        url: the gateway's base URL.
+        market: how they react; already reset to as many people as there are ``user_ids``.
+        user_ids: B names under which they are known.
+        item_ids: N item ids, in the market's index order.
+    """
+
+    def __init__(self, url: str, market: Market, user_ids: Sequence[str], item_ids: Sequence[str]) -> None:
+        self.url, self.market, self.user_ids, self.item_ids = url, market, list(user_ids), list(item_ids)
+        self._index = {item_id: i for i, item_id in enumerate(item_ids)}
+        self._times: list[float] = []
+
+    def browse(self, requests: int, label: str = "people browse") -> Visit:
+        """Browse until everyone has left or at least ``requests`` slates were asked for."""
+        return asyncio.run(self._browse(requests, label))
+
+    async def _browse(self, requests: int, label: str) -> Visit:
+        visit, alive = Visit(), np.ones(len(self.user_ids), bool)
+        start = time.monotonic()
+        bar = tqdm(total=requests, desc=label, unit=" requests", mininterval=1)
+        connector = aiohttp.TCPConnector(limit=AT_ONCE)
+        async with aiohttp.ClientSession(self.url, connector=connector) as session:
+            while alive.any() and visit.requests < requests:
+                people = np.flatnonzero(alive)
+                slates = await asyncio.gather(*(self._ask(session, b) for b in people))
+                alive &= await self._react(session, people, slates, visit)
+                visit.requests += len(people)
+                bar.update(len(people))
+        bar.close()
+        visit.seconds = time.monotonic() - start
+        if self._times:
+            visit.p50_ms, visit.p99_ms = (1000 * np.quantile(self._times, [0.5, 0.99])).tolist()
+        return visit
+
+    async def _ask(self, session: aiohttp.ClientSession, person: int) -> dict | None:
+        start = time.monotonic()
+        body = {"user_id": self.user_ids[person], "context": {"device": "phone"}}
+        try:
+            async with session.post("/recommend", json=body) as answer:
+                slate = await answer.json() if answer.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError):
+            slate = None
+        self._times.append(time.monotonic() - start)
+        return slate
+
+    async def _react(
+        self, session: aiohttp.ClientSession, people: np.ndarray, slates: Sequence[dict | None], visit: Visit
+    ) -> np.ndarray:
+        """bool (B,): who stays. People without a slate leave."""
+        got = {int(b): slate for b, slate in zip(people, slates, strict=True) if slate}
+        visit.failed += len(people) - len(got)
+        if not got:
+            return np.zeros(len(self.user_ids), bool)
+        width = min(len(slate["items"]) for slate in got.values())
+        shown = torch.zeros((len(self.user_ids), width), dtype=torch.int64)
+        for b, slate in got.items():
+            shown[b] = torch.tensor([self._index[item] for item in slate["items"][:width]])
+        outcome = self.market.step(shown)
+        clicked, bought = outcome.clicked.tolist(), outcome.bought.tolist()
+        reward, done = outcome.reward.tolist(), outcome.done.numpy()
+        acts = []
+        for b, slate in got.items():
+            visit.fallbacks += slate["fallback"]
+            visit.rewards.setdefault(slate["policy"], []).append(reward[b])
+            if clicked[b] >= 0:
+                kinds = ["click"] + ["purchase"] * bought[b]
+                act = {"user_id": self.user_ids[b], "item_id": slate["items"][clicked[b]]}
+                acts += [act | {"kind": kind, "request_id": slate["request_id"]} for kind in kinds]
+        await self._tell(session, acts)
+        stays = np.zeros(len(self.user_ids), bool)
+        stays[list(got)] = ~done[list(got)]
+        return stays
+
+    async def _tell(self, session: aiohttp.ClientSession, acts: list[dict]) -> None:
+        for start in range(0, len(acts), 100):
+            async with session.post("/events", json=acts[start : start + 100]) as answer:
+                answer.raise_for_status()
