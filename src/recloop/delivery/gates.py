@@ -77,7 +77,7 @@ def canary(
     ratio = (
         sample_ratio(len(arms[0].counts), len(arms[1].counts), began.figures["share"]) if requests else None
     )
-    gap = difference(*arms)
+    gap = difference(arms[0], arms[1])
     figures: dict[str, float | None] = {
         "requests": requests,
         "asked": seen.asked,

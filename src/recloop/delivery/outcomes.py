@@ -6,10 +6,12 @@ import numpy as np
 from sqlalchemy import Engine, case, func, select
 
 from recloop.experiments import Clusters
+from recloop.schema import Event
 from recloop.settings.params import RewardParams
 from recloop.store.tables import events, impressions
 
 FALLBACK = "fallback"  # the policy's name where no slot answered
+PLAIN = ("view", "click", "cart", "purchase", "dismiss")  # kinds whose worth does not depend on the value
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,13 @@ class Outcomes:
     people: Clusters
 
 
+def worth(act: Event, reward: RewardParams) -> float:
+    """The reward of one act; a rating with enough stars is worth a click."""
+    if act.kind in PLAIN:
+        return getattr(reward, act.kind)
+    return reward.click if act.value >= reward.rating_positive else 0.0
+
+
 def outcomes(
     engine: Engine, reward: RewardParams, since: int = 0, until: int | None = None
 ) -> dict[str, Outcomes]:
@@ -34,13 +43,12 @@ def outcomes(
     some positions were logged (``partial``) are left out.
     """
     rating = case((events.c.value >= reward.rating_positive, reward.click), else_=0.0)
-    plain = {kind: getattr(reward, kind) for kind in ("view", "click", "cart", "purchase", "dismiss")}
-    worth = case(*[(events.c.kind == kind, value) for kind, value in plain.items()], else_=rating)
+    value = case(*[(events.c.kind == kind, getattr(reward, kind)) for kind in PLAIN], else_=rating)
     within = (impressions.c.seq > since) & ~impressions.c.partial
     if until is not None:
         within &= impressions.c.seq <= until
     earned = (
-        select(impressions.c.request_id, func.sum(worth).label("reward"))
+        select(impressions.c.request_id, func.sum(value).label("reward"))
         .join(
             events,
             (events.c.request_id == impressions.c.request_id) & (events.c.item_id == impressions.c.item_id),

@@ -107,7 +107,8 @@ def begin(engine: Engine, challenger: str, who: str, why: str) -> Rollout:
     Raises:
         Conflict: another one is open, or there is no champion to challenge.
     """
-    row = {"challenger": challenger, "state": "pending", "open": True, "ts": now_us()}
+    now = now_us()
+    row = {"challenger": challenger, "state": "pending", "open": True, "ts": now}
     with _transaction(engine) as connection:
         number = connection.execute(rollouts.insert().returning(rollouts.c.id), row).scalar_one()
         found = newest(connection)
@@ -115,8 +116,8 @@ def begin(engine: Engine, challenger: str, who: str, why: str) -> Rollout:
             raise Conflict("there is no champion to challenge: install the first slot")
         champion = found[1].slots[found[1].champion].policy
         connection.execute(rollouts.update().where(rollouts.c.id == number).values(champion=champion))
-        _note(connection, Transition(number, "", "pending", who, why, {}, now_us()))
-    return Rollout(number, challenger, champion, "pending", row["ts"])
+        _note(connection, Transition(number, "", "pending", who, why, {}, now))
+    return Rollout(number, challenger, champion, "pending", now)
 
 
 def start_canary(
@@ -212,8 +213,8 @@ def transitions_of(engine: Engine, rollout_id: int | None = None, limit: int = 5
     if rollout_id is not None:
         query = query.where(transitions.c.rollout_id == rollout_id)
     with engine.connect() as connection:
-        rows = connection.execute(query).all()
-    return [Transition(*row[:5], json.loads(row.figures), row.ts) for row in rows]
+        rows = connection.execute(query).mappings().all()
+    return [Transition(**{**row, "figures": json.loads(row["figures"])}) for row in rows]
 
 
 def _leave(engine: Engine, rollout_id: int, target: str, reason: Reason) -> None:

@@ -1,0 +1,109 @@
+"""Asking a slot over kept connections, and believing only an answer that holds together."""
+
+import time
+from collections.abc import Collection
+
+import aiohttp
+import msgspec
+from pydantic import ValidationError
+
+from recloop.delivery.meters import Meters
+from recloop.delivery.routing import Target
+from recloop.schema import Slate
+from recloop.serving.messages import Ask
+
+LONGEST_ANSWER = 1 << 20  # bytes
+IDLE_SECONDS = 4  # below the five after which a slot's server closes an idle connection
+
+
+class SlotFailure(RuntimeError):
+    """The slot gave no valid answer; ``outcome`` says how: timeout, unreachable, status or invalid."""
+
+    def __init__(self, outcome: str, why: str) -> None:
+        super().__init__(why)
+        self.outcome = outcome
+
+
+class Exchange:
+    """The gateway's side of the connections to all slots; use as an async context manager."""
+
+    def __init__(self, meters: Meters, timeout: float) -> None:
+        self._meters, self._timeout = meters, aiohttp.ClientTimeout(total=timeout)
+
+    async def __aenter__(self) -> "Exchange":
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def ask(
+        self, colour: str, target: Target, wanted: Ask, request_id: str, known: Collection[str]
+    ) -> Slate:
+        """One attempt, counted and timed. ``known``: the catalogue; empty where it could not be read.
+
+        Raises:
+            SlotFailure: no answer in time, or one that must not be passed on.
+        """
+        begun, outcome = time.perf_counter(), "ok"
+        try:
+            raw = await self._post(target.url, wanted, request_id)
+            return believe(raw, wanted, request_id, target.policy, known)
+        except SlotFailure as failure:
+            outcome = failure.outcome
+            raise
+        finally:
+            self._meters.asked.labels(colour, target.policy, outcome).inc()
+            self._meters.slot_seconds.labels(colour, target.policy).observe(time.perf_counter() - begun)
+
+    async def _post(self, url: str, wanted: Ask, request_id: str) -> bytes:
+        headers = {"content-type": "application/json", "x-request-id": request_id}
+        body = msgspec.json.encode(wanted)
+        raw = bytearray()
+        try:
+            async with self._session.post(
+                f"{url}/recommend", data=body, headers=headers, allow_redirects=False
+            ) as response:
+                if response.status != 200:
+                    raise SlotFailure("status", f"status {response.status}")
+                async for part in response.content.iter_any():
+                    raw += part
+                    if len(raw) > LONGEST_ANSWER:
+                        raise SlotFailure("invalid", f"the answer is longer than {LONGEST_ANSWER} bytes")
+        except TimeoutError as error:
+            raise SlotFailure("timeout", f"no answer within {self._timeout.total} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise SlotFailure("unreachable", f"{type(error).__name__}: {error}") from error
+        return bytes(raw)
+
+
+def believe(raw: bytes, wanted: Ask, request_id: str, policy: str, known: Collection[str]) -> Slate:
+    """The slate in an answer.
+
+    Raises:
+        SlotFailure: it is no slate, or not one for this request by this policy.
+    """
+    try:
+        slate = Slate.model_validate_json(raw)
+    except ValidationError as error:
+        raise SlotFailure("invalid", f"not a slate: {error.errors()[0]['msg']}") from error
+    size = len(slate.items)
+    faults = {
+        "an empty or too long slate": not 0 < size <= (wanted.k or 0),
+        "lists of different lengths": {len(slate.titles), len(slate.scores), len(slate.propensities)}
+        != {size},
+        "the same item twice": len(set(slate.items)) != size,
+        "an excluded item": not set(slate.items).isdisjoint(wanted.exclude),
+        "an item that the store does not have": bool(known)
+        and any(item not in known for item in slate.items),
+        "another request's answer": slate.request_id != request_id,
+        f"policy {slate.policy} where routing says {policy}": slate.policy != policy,
+    }
+    for fault, present in faults.items():
+        if present:
+            raise SlotFailure("invalid", fault)
+    return slate

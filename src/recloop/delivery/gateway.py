@@ -1,0 +1,281 @@
+"""The gateway: assigns people to slots, logs what they were shown, takes their feedback.
+
+An answer leaves only after its impressions, or its feedback, are on disk.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+from msgspec.structs import replace
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from recloop.delivery import rollout
+from recloop.delivery.exchange import Exchange, SlotFailure
+from recloop.delivery.following import Following
+from recloop.delivery.meters import Meters
+from recloop.delivery.openapi import GATEWAY
+from recloop.delivery.operator import is_operator
+from recloop.delivery.outcomes import FALLBACK, worth
+from recloop.delivery.problems import Problem, decoded, explain, require_json
+from recloop.intake import parse_events
+from recloop.intake.feedback import AHEAD, OLDEST
+from recloop.schema import Event, Impression, Slate, now_us
+from recloop.serving.messages import Ask
+from recloop.settings import Params
+from recloop.store import Busy, Refused, Writer
+
+log = logging.getLogger("recloop.gateway")
+BODY_LIMIT = 1 << 20  # bytes
+MOST_EVENTS = 5000  # of one request
+SLOT_SECONDS = 2.0  # a slot that needs longer has failed
+COMMIT_SECONDS = 3.0  # a store that needs longer is busy
+REMEMBERED = 100_000  # requests whose policy is known when their feedback comes, for the reward's meter
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Why(msgspec.Struct, forbid_unknown_fields=True):
+    """``POST /rollout/abort``."""
+
+    why: str
+
+
+class Gateway:
+    """One gateway process over one store.
+
+    Attributes:
+        following: what it knows of routing, consent and the catalogue.
+        meters: what it counts.
+    """
+
+    def __init__(self, engine: Engine, params: Params, token: str) -> None:
+        self.engine, self.params, self._token = engine, params, token
+        self.meters = Meters()
+        self.following = Following(engine, params.reward.rating_positive, self.meters)
+        self._ask, self._act = msgspec.json.Decoder(Ask), msgspec.json.Decoder(dict)
+        self._acts, self._why = msgspec.json.Decoder(list), msgspec.json.Decoder(Why)
+        self._served_by: OrderedDict[str, str] = OrderedDict()
+
+    def app(self, pages: Sequence[BaseRoute] = ()) -> Starlette:
+        """The ASGI app: the gateway's routes, and pages that a room above brings."""
+        routes = [
+            self._post("/recommend", self._recommend),
+            self._post("/feedback", self._feedback),
+            self._post("/events", self._events),
+            self._post("/rollout/abort", self._abort),
+            Route("/healthz", self._healthz),
+            Route("/status", self._status),
+            Route("/metrics", self._metrics),
+            Route("/openapi.json", self._openapi),
+        ]
+        return Starlette(
+            routes=[*routes, *pages],
+            lifespan=self._lifespan,
+            exception_handlers={HTTPException: explain},
+            max_body_size=BODY_LIMIT,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        await asyncio.to_thread(self.following.refresh)
+        self._writer = Writer(self.engine)
+        async with Exchange(self.meters, SLOT_SECONDS) as self._exchange:
+            task = asyncio.create_task(self.following.run())
+            yield
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await asyncio.to_thread(self._writer.close)
+
+    def _post(self, path: str, handler: Handler) -> Route:
+        async def measured(request: Request) -> Response:
+            begun, status = time.perf_counter(), 500
+            try:
+                response = await handler(request)
+                status = response.status_code
+            except HTTPException as error:
+                status = error.status_code
+                raise
+            finally:
+                self.meters.answered.labels(path, status).inc()
+                self.meters.gateway_seconds.labels(path).observe(time.perf_counter() - begun)
+            return response
+
+        return Route(path, measured, methods=["POST"])
+
+    async def _recommend(self, request: Request) -> Response:
+        wanted = decoded(self._ask, await require_json(request))
+        now = now_us()
+        ts = now if wanted.context.ts is None else wanted.context.ts
+        if not now - OLDEST <= ts <= now + AHEAD:
+            raise Problem(422, "ts must be within the last seven days", "context.ts")
+        wanted = replace(
+            wanted, context=replace(wanted.context, ts=ts), k=wanted.k or self.params.serving.slate
+        )
+        slate, colour = await self._rank(wanted, uuid.uuid4().hex)
+        await self._commit(shown=_impressions(slate, wanted, colour, ts))
+        self._served_by[slate.request_id] = slate.policy
+        if len(self._served_by) > REMEMBERED:
+            self._served_by.popitem(last=False)
+        return Response(
+            slate.model_dump_json(), headers={"x-request-id": slate.request_id}, media_type="application/json"
+        )
+
+    async def _rank(self, wanted: Ask, request_id: str) -> tuple[Slate, str]:
+        """A slate of the person's slot, of the other one, or of what is popular; and the slot's colour."""
+        routing = self.following.routing
+        order = routing.order(wanted.user_id) if routing else []
+        if wanted.user_id in self.following.refusers:  # a stranger to the slot: no profile, no history
+            asked = replace(wanted, user_id=f"anon.{uuid.uuid4().hex}")
+        else:
+            asked = wanted
+        failed: dict[str, str] = {}
+        for colour in (order * 2)[:2]:
+            if failed.get(colour) == "timeout":
+                continue
+            try:
+                target = routing.slots[colour]  # type: ignore[union-attr]
+                slate = await self._exchange.ask(colour, target, asked, request_id, self.following.titles)
+                return slate, colour
+            except SlotFailure as failure:
+                failed[colour] = failure.outcome
+                log.warning("slot %s: %s", colour, failure)
+        self.meters.fallbacks.inc()
+        return self._fallback(wanted, request_id), ""
+
+    def _fallback(self, wanted: Ask, request_id: str) -> Slate:
+        excluded = set(wanted.exclude)
+        best = (item for item in self.following.popular if item not in excluded)
+        items = [item for item, _ in zip(best, range(wanted.k or 0), strict=False)]
+        if not items:
+            raise Problem(503, "no slot answers, and the store has no items to fall back on", later=True)
+        return Slate(
+            request_id=request_id,
+            items=items,
+            titles=[self.following.titles[item] for item in items],
+            scores=[float(len(items) - place) for place in range(len(items))],
+            propensities=[1.0] * len(items),
+            policy=FALLBACK,
+            cold_start=True,
+            fallback=True,
+        )
+
+    async def _commit(
+        self, shown: Sequence[Impression] = (), acts: Sequence[Event] = (), refused: Sequence[Refused] = ()
+    ) -> int:
+        """Wait until the rows are on disk; how many were new."""
+        try:
+            done = asyncio.wrap_future(self._writer.submit(shown, acts, refused))
+            done.add_done_callback(lambda future: future.cancelled() or future.exception())
+            # The rows stay queued when the wait ends: the shield keeps them from being cancelled.
+            return await asyncio.wait_for(asyncio.shield(done), COMMIT_SECONDS)
+        except Busy as error:
+            raise Problem(429, f"{error}: send it again later", later=True) from error
+        except TimeoutError as error:
+            raise Problem(
+                503, "the store is busy: send it again, with the same event_id", later=True
+            ) from error
+        except SQLAlchemyError as error:
+            log.error("the store cannot be written: %s", error)
+            raise Problem(503, "the store cannot be written now: send it again later", later=True) from error
+
+    async def _feedback(self, request: Request) -> Response:
+        good, refused = parse_events([decoded(self._act, await require_json(request))])
+        kept = await self._take(good, refused)
+        return _json({"accepted": kept, "event_id": good[0].event_id})
+
+    async def _events(self, request: Request) -> Response:
+        rows = decoded(self._acts, await require_json(request))
+        if len(rows) > MOST_EVENTS:
+            raise Problem(413, f"{len(rows)} events in one request, {MOST_EVENTS} at most", "body")
+        good, refused = parse_events(rows)
+        kept = await self._take(good, refused)
+        return _json(
+            {"accepted": kept, "repeated": len(good) - kept, "refused": [row.reason for row in refused]}
+        )
+
+    async def _take(self, good: list[Event], refused: list[Refused]) -> int:
+        """Store what is good, quarantine the rest; a problem when nothing is good."""
+        kept = await self._commit(acts=good, refused=refused)
+        for outcome, count in (("new", kept), ("repeated", len(good) - kept), ("refused", len(refused))):
+            self.meters.events.labels(outcome).inc(count)
+        if refused and not good:
+            reasons = list(dict.fromkeys(row.reason for row in refused))
+            field = reasons[0].partition(":")[0]
+            raise Problem(422, " | ".join(reasons[:5]), field)
+        if kept == len(good):  # a repeated one was counted when it first came
+            for act in good:
+                policy = self._served_by.get(act.request_id or "", "unknown")
+                self.meters.reward.labels(policy).observe(worth(act, self.params.reward))
+        return kept
+
+    async def _abort(self, request: Request) -> Response:
+        if not is_operator(request, self._token):
+            raise Problem(401, "this needs the operator's token: Authorization: Bearer ...", "authorization")
+        wanted = decoded(self._why, await require_json(request))
+        found = await run_in_threadpool(rollout.current, self.engine)
+        if found is None:
+            raise Problem(409, "no rollout is open")
+        try:
+            await run_in_threadpool(rollout.abort, self.engine, found.id, "operator", wanted.why)
+        except rollout.Conflict as error:
+            raise Problem(409, str(error)) from error
+        return _json({"rollout": found.id, "state": "aborted"})
+
+    async def _healthz(self, _: Request) -> Response:
+        stale = self.following.stale_seconds
+        well = stale < 5 and self.following.routing is not None
+        return _json({"status": "ok" if well else "degraded", "store_unread_seconds": round(stale, 1)})
+
+    async def _status(self, _: Request) -> Response:
+        try:
+            found = await run_in_threadpool(rollout.current, self.engine)
+        except SQLAlchemyError:
+            found = None
+        return _json(
+            {
+                "routing": self.following.routing,
+                "routing_version": self.following.version,
+                "rollout": found,
+                "store_unread_seconds": round(self.following.stale_seconds, 1),
+            }
+        )
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(self.meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _openapi(self, _: Request) -> Response:
+        return _json(GATEWAY)
+
+
+def _impressions(slate: Slate, wanted: Ask, colour: str, ts: int) -> list[Impression]:
+    return [
+        Impression(
+            request_id=slate.request_id,
+            position=position,
+            user_id=wanted.user_id,
+            item_id=item,
+            propensity=propensity,
+            policy=slate.policy,
+            slot=colour,
+            device=wanted.context.device,
+            ts=ts,
+        )
+        for position, (item, propensity) in enumerate(zip(slate.items, slate.propensities, strict=True))
+    ]
+
+
+def _json(content: object) -> Response:
+    return Response(msgspec.json.encode(content), media_type="application/json")

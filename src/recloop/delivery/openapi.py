@@ -1,0 +1,75 @@
+"""The gateway's OpenAPI document: what a slot has, and what only the gateway does."""
+
+from typing import Any
+
+from recloop.serving.openapi import DOCUMENT, WRONG, content
+
+SLOT: dict[str, Any] = dict(DOCUMENT)
+
+EXAMPLE = [
+    {"user_id": "p000001", "item_id": "t00042", "kind": "purchase", "value": 12.5, "request_id": "4f1c"}
+]
+LATER = {"429": "too many rows wait to be written", "503": "the store cannot be written now"}
+
+
+def _refusals(reasons: dict[str, str]) -> dict:
+    return {status: {"description": why, "content": content("Refusal")} for status, why in reasons.items()}
+
+
+def _result(properties: dict[str, dict]) -> dict:
+    schema = {"type": "object", "properties": properties, "required": sorted(properties)}
+    return {"description": "done", "content": {"application/json": {"schema": schema}}}
+
+
+def _get(summary: str, kind: str) -> dict:
+    return {"get": {"summary": summary, "responses": {"200": {"description": "it", "content": {kind: {}}}}}}
+
+
+_EVENTS = {
+    "summary": "Acts of feedback; answered when they are on disk. Bad ones are quarantined and named",
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "array", "items": {"$ref": "#/components/schemas/Feedback"}},
+                "example": EXAMPLE,
+            }
+        },
+    },
+    "responses": {
+        "200": _result(
+            {
+                "accepted": {"type": "integer"},
+                "repeated": {"type": "integer"},
+                "refused": {"type": "array", "items": {"type": "string"}},
+            }
+        ),
+        **_refusals(WRONG | LATER),
+    },
+}
+_ABORT = {
+    "summary": "Stop the open rollout; the challenger gets nobody any more",
+    "security": [{"operator": []}],
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"example": {"why": "complaints about the slates"}}},
+    },
+    "responses": {
+        "200": _result({"rollout": {"type": "integer"}, "state": {"type": "string"}}),
+        **_refusals(WRONG | {"401": "the token is missing or wrong", "409": "no rollout is open"}),
+    },
+}
+GATEWAY: dict[str, Any] = SLOT | {
+    "info": {"title": "recloop gateway", "version": "1"},
+    "paths": {
+        "/recommend": SLOT["paths"]["/recommend"],
+        "/feedback": SLOT["paths"]["/feedback"],
+        "/events": {"post": _EVENTS},
+        "/rollout/abort": {"post": _ABORT},
+        "/healthz": _get("Whether the gateway serves; degraded without routing or store", "application/json"),
+        "/status": _get("Routing and the open rollout", "application/json"),
+        "/metrics": _get("Prometheus metrics", "text/plain"),
+    },
+    "components": SLOT["components"]
+    | {"securitySchemes": {"operator": {"type": "http", "scheme": "bearer"}}},
+}

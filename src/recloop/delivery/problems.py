@@ -1,0 +1,54 @@
+"""What is wrong with a request, as an answer that names it; the same shape as a slot's refusals."""
+
+from typing import TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from recloop.serving.messages import Refusal, refusal
+
+T = TypeVar("T")
+
+
+class Problem(HTTPException):
+    """Ends the handling of a request with a ``Refusal``; ``later`` asks to try again in a second."""
+
+    def __init__(self, status: int, error: str, field: str = "", later: bool = False) -> None:
+        super().__init__(status, error, {"retry-after": "1"} if later else None)
+        self.field = field
+
+
+def decoded(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
+    """The body as the decoder's type.
+
+    Raises:
+        Problem: 400 where it is no JSON, 422 where a field is unknown, missing or wrong.
+    """
+    try:
+        return decoder.decode(raw)
+    except msgspec.MsgspecError as error:
+        found = refusal(error)
+        status = 422 if isinstance(error, msgspec.ValidationError) else 400
+        raise Problem(status, found.error, found.field) from error
+    except UnicodeDecodeError as error:
+        raise Problem(400, f"the body is not UTF-8: {error.reason}", "body") from error
+
+
+async def require_json(request: Request) -> bytes:
+    """The body of a request that says that it is JSON: a foreign page cannot send that without asking.
+
+    Raises:
+        Problem: 415.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Problem(415, "send JSON, with the header content-type: application/json", "content-type")
+    return await request.body()
+
+
+async def explain(_: Request, error: Exception) -> Response:
+    """The answer for an ``HTTPException``."""
+    assert isinstance(error, HTTPException)
+    body = msgspec.json.encode(Refusal(error.detail, getattr(error, "field", "")))
+    return Response(body, error.status_code, error.headers, "application/json")

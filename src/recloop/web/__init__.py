@@ -1,0 +1,1 @@
+"""Web: the storefront and the dashboard, and the process that serves them with the gateway."""

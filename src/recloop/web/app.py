@@ -1,0 +1,18 @@
+"""The gateway with its pages, as one ASGI app."""
+
+from starlette.applications import Starlette
+
+from recloop.delivery.gateway import Gateway
+from recloop.delivery.operator import operator_token
+from recloop.settings import Params, Places
+from recloop.store import open_store
+
+
+def create(places: Places, params: Params) -> Starlette:
+    """The gateway over the store at ``places``, with storefront and dashboard.
+
+    Raises:
+        StoreError: the store cannot be opened.
+    """
+    gateway = Gateway(open_store(places.store), params, operator_token(places))
+    return gateway.app()
