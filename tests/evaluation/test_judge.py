@@ -286,7 +286,7 @@ def test_comparing_a_policy_with_itself_finds_nothing(
 def test_a_better_challenger_is_seen_and_no_champion_leaves_no_difference(
     judge: Judge, market: GroundTruth, world: Path, params: Params, tmp_path: Path
 ) -> None:
-    liked = judge.unseen.response.item_bias.weight[:, 2]  # what the held-out people's model stays for
+    liked = judge.unseen.effects()  # what the held-out people's model stays for
     champion = export(judge, market, tmp_path / "champion", -liked)
     challenger = export(judge, market, tmp_path / "challenger", liked)
     report = compare(champion, challenger, world / "user_model", world / "features", params, seed=1)

@@ -1,20 +1,33 @@
-"""Fitting a user model: maximum likelihood over whole sessions, stopped early on people held out."""
+"""Fitting a user model: maximum a posteriori on a log, stopped early on people held out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
 from recloop.features import Catalogue, Steps
-from recloop.market.user_model import Response, Start, UserModel
+from recloop.market.measures import calibration_error, ranking_quality
+from recloop.market.response import Response
+from recloop.market.user_model import Start, UserModel
 from recloop.settings.params import UserModelParams
 
 CHUNK = 32  # requests of a session that are unrolled at once
 HELD_OUT = 0.15
+PATIENCE = 6  # epochs without a better held-out likelihood
+DECAY = 0.3  # weight decay of the maps, by AdamW
+# Standard deviations of the Gaussian priors on what an item has of its own.
+PRIORS = {"item_own": 0.15, "trait_own": 0.5, "leaving.lasting_own": 0.3}
+LEAVING_RATE = 4.0  # learning rate of leaving, in units of the configured one
 Batch = dict[str, Tensor]
+Terms = dict[str, tuple[Tensor, Tensor]]
+
+
+class NothingToLearnError(ValueError):
+    """The log holds no response that could be fitted."""
 
 
 def fit_user_model(
@@ -22,52 +35,63 @@ def fit_user_model(
 ) -> tuple[UserModel, dict[str, float]]:
     """Fit on logged steps; returns the model and how well it predicts the people held out.
 
-    The figures: log-likelihood per request of choice, extra feedback and leaving, each beside that
-    of a constant rate (``..._constant``), and the expected calibration error of click and leaving.
+    The figures, for ``choice`` (of an item, or none), ``extra`` feedback and ``leave``: log-likelihood
+    per case beside that of constant rates (``..._constant``), expected calibration error and area
+    under the ROC curve (``click_...``: of a choice of anything). The same held-out people decide when
+    to stop, so the figures are a little too good.
 
     Raises:
-        ValueError: the log holds no positive feedback, so there is no response to fit.
+        NothingToLearnError: the log holds no positive feedback.
     """
     if not (steps.clicked >= 0).any():
-        raise ValueError("the log holds no click: there is no response to learn from")
+        raise NothingToLearnError(
+            f"the {name} log of {len(steps)} requests holds no click: there is no response to learn from."
+            " Collect feedback first, or check that its events name their request_id"
+        )
     torch.manual_seed(seed)
-    worth = _worth(steps)
-    sessions = _sessions(steps)
-    held = np.isin(steps.user, _held_out(steps, seed))
-    data = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in _arrays(steps, worth).items()}
-    model = Response(
-        torch.from_numpy(catalogue.features),
-        steps.profile.shape[1],
-        steps.context.shape[1],
-        int(steps.position.max()) + 1,
-        params.dim,
-    )
-    with torch.no_grad():
-        rate = float((steps.clicked >= 0).mean())
-        places = float((steps.position >= 0).sum(1).mean())
-        model.click_bias.fill_(float(np.log(rate / (1 - rate + 1e-6) / places)))
-        model.stay[0] = float(np.log((steps.done.mean() + 1e-6) / (1 - steps.done.mean() + 1e-6)))
-    is_held = held[sessions[:, 0].numpy()]
-    train, test = sessions[torch.from_numpy(~is_held)], sessions[torch.from_numpy(is_held)]
-    _optimise(model, data, train, test, params, seed, name)
+    worth, threshold = _worth(steps)
+    data = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in _arrays(steps, threshold).items()}
+    model = _initial(steps, catalogue, params)
+    is_held = np.isin(steps.user, _held_out(steps, seed))
+    with single_thread():
+        for kind in (_Choosing, _Leaving):
+            part = kind(model, data, steps, is_held)
+            _optimise(part, params, seed, f"user model {name}: {part.title}")
+        figures = _figures(_Choosing(model, data, steps, is_held), _Leaving(model, data, steps, is_held))
     first = np.flatnonzero(np.append(True, steps.session[1:] != steps.session[:-1]))
     start = Start(*(torch.from_numpy(getattr(steps, k)[first]) for k in ("profile", "context", "history")))
     longest = int(np.bincount(steps.session).max())
-    return UserModel(model, start, worth, longest), _figures(model, data, test)
+    return UserModel(model, start, worth, longest), figures
 
 
-def _worth(steps: Steps) -> tuple[float, float, float]:
-    """Reward of a click alone, mean reward of what comes on top, mean reward without a click."""
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """One torch thread: on tensors this small, several cost four times the work and gain nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _worth(steps: Steps) -> tuple[tuple[float, float, float], float]:
+    """Mean reward of a plain click, of what comes on top, and without a click; and what parts them.
+
+    A click is plain if its reward is near the least that clicks are commonly worth, so that both means
+    together give the log's mean reward back, however many clicks end in a purchase.
+    """
     clicked = steps.clicked >= 0
-    click = float(np.median(steps.reward[clicked])) if clicked.any() else 1.0
-    click = min(click, float(steps.reward[clicked].mean()))
-    more = steps.reward[clicked] - click
-    beyond = float(more[more > 1e-6].mean()) if (more > 1e-6).any() else 0.0
+    rewards = steps.reward[clicked]
+    threshold = float(np.quantile(rewards, 0.02)) + 1e-3
+    plain, more = rewards[rewards <= threshold], rewards[rewards > threshold]
+    click = float(plain.mean())
+    beyond = float(more.mean()) - click if len(more) else 0.0
     nothing = float(steps.reward[~clicked].mean()) if (~clicked).any() else 0.0
-    return click, beyond, nothing
+    return (click, beyond, nothing), threshold
 
 
-def _arrays(steps: Steps, worth: tuple[float, float, float]) -> dict[str, np.ndarray]:
+def _arrays(steps: Steps, threshold: float) -> dict[str, np.ndarray]:
     return {
         "profile": steps.profile,
         "context": steps.context,
@@ -75,9 +99,90 @@ def _arrays(steps: Steps, worth: tuple[float, float, float]) -> dict[str, np.nda
         "slate": steps.slate,
         "position": steps.position,
         "clicked": steps.clicked,
-        "extra": (steps.clicked >= 0) & (steps.reward > worth[0] + 1e-6),
+        "extra": (steps.clicked >= 0) & (steps.reward > threshold),
         "done": steps.done,
     }
+
+
+def _initial(steps: Steps, catalogue: Catalogue, params: UserModelParams) -> Response:
+    """A model that predicts the log's mean rates."""
+    sizes = steps.profile.shape[1], steps.context.shape[1], int(steps.position.max()) + 1
+    model = Response(torch.from_numpy(catalogue.features), *sizes, params.dim)
+    rate = float((steps.clicked >= 0).mean())
+    shown = float((steps.position >= 0).sum(1).mean())
+    leaves = float(np.clip(steps.done.mean(), 1e-3, 1 - 1e-3))
+    with torch.no_grad():
+        model.click_bias.fill_(float(np.log(rate / (1 - rate + 1e-6) / shown)))
+        model.leaving.base.fill_(float(np.log(leaves / (1 - leaves))))
+    return model
+
+
+def _held_out(steps: Steps, seed: int) -> np.ndarray:
+    people = np.unique(steps.user)
+    drawn = np.random.default_rng([seed, 3]).permutation(people)
+    return drawn[: max(1, int(HELD_OUT * len(people)))]
+
+
+class _Choosing:
+    """Choice and extra feedback: requests are independent cases, given what was observed."""
+
+    title = "choice"
+
+    def __init__(self, model: Response, data: Batch, steps: Steps, is_held: np.ndarray) -> None:
+        self.model, self.data, self.rate = model, data, 1.0
+        self.train = torch.from_numpy(np.flatnonzero(~is_held))
+        self.held = torch.from_numpy(np.flatnonzero(is_held))
+        self.cases = len(self.train)
+        self.parameters = {n: p for n, p in model.named_parameters() if not n.startswith("leaving.")}
+
+    def batches(self, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        return self.train[torch.randperm(len(self.train), generator=generator)].split(size)
+
+    def terms(self, rows: Tensor) -> Terms:
+        """Per kind of behaviour: logits and what was seen."""
+        model, data = self.model, self.data
+        items = model.items()
+        liking, extra = model.people({k: data[k][rows] for k in ("profile", "context", "history")}, items)
+        slate, clicked = data["slate"][rows], data["clicked"][rows]
+        utilities = model.utilities(liking, items, slate, data["position"][rows])
+        choice = torch.cat([torch.zeros_like(utilities[:, :1]), utilities], 1)
+        has = clicked >= 0
+        item = slate.gather(1, clicked.clamp(min=0)[:, None])[:, 0]
+        more = model.extra_logit(extra[has], items, item[has])
+        return {"choice": (choice, clicked + 1), "extra": (more, data["extra"][rows][has].float())}
+
+
+class _Leaving:
+    """Leaving: a case is a piece of a session, whose requests are unrolled in order."""
+
+    title = "leaving"
+
+    def __init__(self, model: Response, data: Batch, steps: Steps, is_held: np.ndarray) -> None:
+        self.model, self.rate = model, LEAVING_RATE
+        sessions = _sessions(steps)
+        held = torch.from_numpy(is_held)[sessions[:, 0]]
+        self.train, self.held = sessions[~held], sessions[held]
+        self.cases = int((self.train >= 0).sum())
+        self.parameters = {n: p for n, p in model.named_parameters() if n.startswith("leaving.")}
+        clicked = data["clicked"]
+        item = data["slate"].gather(1, clicked.clamp(min=0)[:, None])[:, 0]
+        self.item, self.clicked = item.clamp(max=len(model.features) - 1), clicked >= 0
+        self.done = data["done"].float()
+
+    def batches(self, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        per_batch = max(1, size * len(self.train) // max(1, self.cases))
+        return self.train[torch.randperm(len(self.train), generator=generator)].split(per_batch)
+
+    def terms(self, sessions: Tensor) -> Terms:
+        """Logits of leaving after each request, and who left."""
+        leaving, real = self.model.leaving, sessions >= 0
+        rows = sessions.clamp(min=0)
+        effects = leaving.effects(self.model.features)
+        feeling, felt = torch.zeros(len(sessions)), []
+        for t in range(sessions.shape[1]):
+            feeling = leaving.feel(feeling, effects, self.item[rows[:, t]], self.clicked[rows[:, t]])
+            felt.append(feeling)
+        return {"leave": (leaving.logit(torch.stack(felt, 1)[real]), self.done[sessions[real]])}
 
 
 def _sessions(steps: Steps) -> Tensor:
@@ -91,40 +196,7 @@ def _sessions(steps: Steps) -> Tensor:
     return torch.from_numpy(rows[:, : max(1, int((rows >= 0).sum(1).max()))])
 
 
-def _held_out(steps: Steps, seed: int) -> np.ndarray:
-    people = np.unique(steps.user)
-    drawn = np.random.default_rng([seed, 3]).permutation(people)
-    return drawn[: max(1, int(HELD_OUT * len(people)))]
-
-
-def _terms(model: Response, data: Batch, sessions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Per kind of behaviour: logits and what was seen, over all requests of these sessions."""
-    real = sessions >= 0
-    rows = sessions[real]
-    items = model.items()
-    liking, extra = model.people({k: data[k][rows] for k in ("profile", "context", "history")}, items)
-    slate, clicked = data["slate"][rows], data["clicked"][rows]
-    utilities = model.utilities(liking, items, slate, data["position"][rows])
-    choice = torch.cat([torch.zeros_like(utilities[:, :1]), utilities], 1)
-    has = clicked >= 0
-    item = slate.gather(1, clicked.clamp(min=0)[:, None])[:, 0].clamp(max=len(items) - 1)
-    more = model.extra_logit(extra[has], items, item[has])
-    item_of, click_of = torch.zeros_like(sessions), torch.zeros_like(real)
-    item_of[real], click_of[real] = item, has
-    feeling = torch.zeros(len(sessions))
-    felt = []
-    for t in range(sessions.shape[1]):
-        feeling = model.feel(feeling, item_of[:, t], click_of[:, t])
-        felt.append(feeling)
-    leave = model.leave_logit(torch.stack(felt, 1)[real])
-    return {
-        "choice": (choice, clicked + 1),
-        "extra": (more, data["extra"][rows][has].float()),
-        "leave": (leave, data["done"][rows].float()),
-    }
-
-
-def _losses(terms: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+def _losses(terms: Terms) -> dict[str, Tensor]:
     losses = {}
     for name, (logit, seen) in terms.items():
         loss: Callable = (
@@ -134,53 +206,61 @@ def _losses(terms: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
     return losses
 
 
-def _optimise(
-    model: Response, data: Batch, train: Tensor, test: Tensor, params: UserModelParams, seed: int, name: str
-) -> None:
-    decayed = [model.item_id.weight, model.item_bias.weight]
-    others = [p for p in model.parameters() if not any(p is d for d in decayed)]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.01}],
-        lr=params.learning_rate,
-    )
+def _optimise(part: "_Choosing | _Leaving", params: UserModelParams, seed: int, title: str) -> None:
+    own = {name: p for name, p in part.parameters.items() if name in PRIORS}
+    maps = [p for name, p in part.parameters.items() if name not in PRIORS]
+    groups = [{"params": list(own.values()), "weight_decay": 0.0}, {"params": maps, "weight_decay": DECAY}]
+    optimiser = torch.optim.AdamW(groups, lr=part.rate * params.learning_rate)
     generator = torch.Generator().manual_seed(seed)
-    per_batch = max(1, params.batch // max(1, int((train >= 0).sum() / len(train))))
-    best, kept = float("inf"), {k: v.clone() for k, v in model.state_dict().items()}
-    bar = tqdm(range(params.epochs), desc=f"user model {name}", unit="epoch", mininterval=1)
-    for _ in bar:
-        for part in torch.randperm(len(train), generator=generator).split(per_batch):
-            losses = _losses(_terms(model, data, train[part]))
-            loss: Tensor = losses["choice"] + losses["extra"] + losses["leave"]
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        with torch.no_grad():
-            now = float(sum(_losses(_terms(model, data, test)).values()))
-        bar.set_postfix(loss=f"{now:.3f}")
-        if now < best:
-            best, kept = now, {k: v.clone() for k, v in model.state_dict().items()}
-    model.load_state_dict(kept)
+    cases = part.cases
+    best, since, kept = float("inf"), 0, _copy(part.parameters)
+    with tqdm(total=params.epochs, desc=title, unit="epoch", mininterval=1) as bar:
+        for _ in range(params.epochs):
+            for batch in part.batches(params.batch, generator):
+                prior = sum(
+                    (p.square().sum() / PRIORS[name] ** 2 for name, p in own.items()), torch.zeros(())
+                )
+                loss = sum(_losses(part.terms(batch)).values(), 0.5 * prior / cases)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+            with torch.no_grad():
+                now = float(sum(_losses(part.terms(part.held)).values()))
+            bar.set_postfix(loss=f"{now:.3f}", refresh=False)
+            bar.update()
+            since += 1
+            if now < best:
+                best, since, kept = now, 0, _copy(part.parameters)
+            if since == PATIENCE:
+                break
+    with torch.no_grad():
+        for name, p in part.parameters.items():
+            p.copy_(kept[name])
+
+
+def _copy(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in parameters.items()}
 
 
 @torch.no_grad()
-def _figures(model: Response, data: Batch, sessions: Tensor) -> dict[str, float]:
-    terms = _terms(model, data, sessions)
-    figures = {f"{name}_loglik": -float(loss) for name, loss in _losses(terms).items()}
-    for name, (logit, seen) in terms.items():
-        if name == "choice":
-            rates = torch.bincount(seen, minlength=logit.shape[1]).float() / max(1, len(seen))
-            figures["choice_constant"] = float((rates * rates.clamp(min=1e-12).log()).sum())
-            click = 1 - logit.softmax(1)[:, 0]
-            figures["click_calibration_error"] = calibration_error(click, (seen > 0).float())
-        elif len(seen):
-            rate = seen.mean().clamp(1e-6, 1 - 1e-6)
-            figures[f"{name}_constant"] = float(rate * rate.log() + (1 - rate) * (1 - rate).log())
-            figures[f"{name}_calibration_error"] = calibration_error(logit.sigmoid(), seen)
+def _figures(*parts: "_Choosing | _Leaving") -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for part in parts:
+        terms = part.terms(part.held)
+        for name, loss in _losses(terms).items():
+            logit, seen = terms[name]
+            if not len(seen):
+                continue
+            figures[f"{name}_loglik"] = -float(loss)
+            event = "click" if name == "choice" else name
+            if name == "choice":
+                rates = torch.bincount(seen, minlength=logit.shape[1]).double() / len(seen)
+                chance, seen = 1 - logit.softmax(1)[:, 0], (seen > 0).float()
+            else:
+                rates = torch.stack([1 - seen.mean(), seen.mean()]).double()
+                chance = logit.sigmoid()
+            figures[f"{name}_constant"] = float(torch.special.xlogy(rates, rates).sum())
+            figures[f"{event}_calibration_error"] = calibration_error(chance, seen)
+            if 0 < seen.mean() < 1:
+                figures[f"{event}_auc"] = ranking_quality(chance, seen)
     return figures
-
-
-def calibration_error(predicted: Tensor, seen: Tensor, bins: int = 10) -> float:
-    """Expected calibration error over equally filled bins (Naeini et al. 2015, section 2)."""
-    order = predicted.argsort()
-    parts = zip(predicted[order].chunk(bins), seen[order].chunk(bins), strict=True)
-    return float(sum(len(p) * (p.mean() - s.mean()).abs() for p, s in parts) / max(1, len(seen)))

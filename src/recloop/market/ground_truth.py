@@ -110,17 +110,10 @@ class GroundTruth:
 
     def utilities(self, slates: Tensor) -> Tensor:
         """float32 (B, k): v_j of each slate's items, "none" at 0."""
-        known = self._appeal().gather(1, slates)
-        position = self._slopes[self.devices][:, None] * torch.arange(slates.shape[1], device=self.device)
-        return known - position
-
-    def _appeal(self) -> Tensor:
-        """float32 (B, N): v of every item at the first position."""
-        nature = self.nature
-        taste = (nature.fit * self.interest - nature.sated * self.satiation) @ self._topic.T
-        hour = (self.ts % DAY_US).double() / DAY_US * 24
-        night = (nature.night * torch.cos((hour - 4) / 24 * math.tau).clamp(min=0)).float()
-        return taste + nature.lure * self._bait - nature.reserve - night[:, None]
+        taste, slope = self._taste(), self._slopes[self.devices]
+        fit = torch.einsum("bd,bkd->bk", taste, self._topic[slates])
+        position = slope[:, None] * torch.arange(slates.shape[1], device=self.device)
+        return fit + self.nature.lure * self._bait[slates] - self._reserve()[:, None] - position
 
     def oracle(self, foresight: float) -> Tensor:
         """float32 (B, N): scores that know everything, for measuring regret.
@@ -129,7 +122,17 @@ class GroundTruth:
         they do to the wish to stay. No policy of this kind is the best one, so regret is understated.
         """
         after = self.nature.glad * self._quality - self.nature.sorry * self._bait
-        return self._appeal() + foresight * after
+        return self._taste() @ self._topic.T + self.nature.lure * self._bait + foresight * after
+
+    def _taste(self) -> Tensor:
+        """float32 (B, d): what each person is after now."""
+        return self.nature.fit * self.interest - self.nature.sated * self.satiation
+
+    def _reserve(self) -> Tensor:
+        """float32 (B,): how far an item has to please before it is clicked at all."""
+        hour = (self.ts % DAY_US).double() / DAY_US * 24
+        night = torch.cos((hour - 4) / 24 * math.tau).clamp(min=0)
+        return (self.nature.reserve + self.nature.night * night).float()
 
     def step(self, slates: Tensor) -> Outcome:
         """Show int64 (B, k) slates."""

@@ -34,11 +34,11 @@ class Nature:
     buy_quality: float = 1.0
     buy_price: float = 0.5
     keep: float = 0.8
-    glad: float = 0.25
+    glad: float = 0.3
     sorry: float = 0.2
     bored: float = 0.3
     leave: float = -2.8
-    patience: float = 0.7
+    patience: float = 0.75
     drift: float = 0.03
     tiring: float = 0.3
     rest: float = 0.85

@@ -43,8 +43,8 @@ class Offers:
     """N items. ``topic`` float32 (N, d), unit length; ``quality``, ``bait``, ``price`` float32 (N,).
 
     Quality makes people glad afterwards; bait makes them click and sorry afterwards. Their correlation
-    is ``TEMPTATION``, and neither can be seen; ``delivery`` hints at bait, the price at quality.
-    ``trade`` int64 (N,) is the category.
+    is ``TEMPTATION``, and neither can be seen; an offer's rating and price hint at quality, its
+    headline at bait. ``trade`` int64 (N,) is the category.
     """
 
     records: list[Item]
@@ -75,6 +75,8 @@ def make_offers(count: int, topics: int, rng: np.random.Generator) -> Offers:
     quality = rng.standard_normal(count)
     bait = TEMPTATION * quality + math.sqrt(1 - TEMPTATION**2) * rng.standard_normal(count)
     price = np.exp(0.4 * rng.standard_normal(count) + 0.15 * quality)
+    stars = 4.3 + 0.3 * (0.6 * quality + 0.8 * rng.standard_normal(count))
+    bold = bait + rng.standard_normal(count) > 0.8
     seen: dict[str, int] = {}
     records = []
     for i in range(count):
@@ -87,7 +89,10 @@ def make_offers(count: int, topics: int, rng: np.random.Generator) -> Offers:
                 title=title if seen[title] == 1 else f"{title} {seen[title]}",
                 category=category,
                 price=round(float(price[i]) * 50_000, -2),
-                attributes={"delivery": "express" if bait[i] + rng.standard_normal() > 1 else "standard"},
+                attributes={
+                    "rating": round(float(np.clip(stars[i], 1, 5)), 1),
+                    "headline": "bold" if bold[i] else "plain",
+                },
                 created_at=EPOCH_US - int(rng.integers(30, 400)) * DAY_US,
             )
         )

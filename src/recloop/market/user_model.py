@@ -1,12 +1,4 @@
-"""A user model fitted on logs: the market in which policies learn, and in which they are judged.
-
-    choice   v_j = <x, e_i> + b_i - p_j, "none" at 0         (multinomial logit over the logged slate)
-    extra    log-odds <y, e_i> + c_i of feedback beyond the click (a purchase), given a click
-    leaving  log-odds a + f s,  s <- d s + w_i after a click,  s <- d s + n without one
-
-x, y: linear maps of an encoding of profile, context and pooled history; e_i: item features through
-a linear map plus an embedding of the id; w_i: what having consumed item i does to the wish to stay.
-"""
+"""A user model fitted on logs: the market in which policies learn, and in which they are judged."""
 
 import json
 from dataclasses import dataclass
@@ -16,71 +8,10 @@ from typing import Self
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from recloop.market.interface import Observation, Outcome, choose, happens, push
-
-
-class Response(nn.Module):
-    """The likelihood of what people do; N items, F features."""
-
-    features: Tensor
-
-    def __init__(self, features: Tensor, profile: int, context: int, positions: int, dim: int) -> None:
-        super().__init__()
-        count, width = features.shape
-        self.register_buffer("features", features)
-        self.item_map = nn.Linear(width, dim)
-        self.item_id = nn.Embedding(count, dim)
-        self.item_bias = nn.Embedding(count, 3)  # liking, extra, effect on staying
-        self.encoder = nn.Sequential(nn.Linear(profile + context + dim, 2 * dim), nn.Tanh())
-        self.heads = nn.Linear(2 * dim, 2 * dim)
-        self.position = nn.Parameter(torch.zeros(positions))
-        self.click_bias = nn.Parameter(torch.zeros(()))
-        self.extra_bias = nn.Parameter(torch.zeros(()))
-        self.stay = nn.Parameter(torch.tensor([-2.0, -1.0, -0.1, 1.0]))  # a, f, n, logit d
-        nn.init.normal_(self.item_id.weight, std=0.05)
-        nn.init.zeros_(self.item_bias.weight)
-
-    def items(self) -> Tensor:
-        """float32 (N, dim): e."""
-        return self.item_map(self.features) + self.item_id.weight
-
-    def people(self, observation: Observation, items: Tensor) -> tuple[Tensor, Tensor]:
-        """float32 (B, dim) twice: x and y."""
-        padded = torch.cat([items, torch.zeros_like(items[:1])])
-        history = observation["history"]
-        known = (history < len(items)).float()
-        weight = known * 0.85 ** torch.arange(history.shape[1], device=items.device)
-        pooled = torch.einsum("bh,bhd->bd", weight, padded[history]) / weight.sum(1, keepdim=True).clamp(
-            min=1
-        )
-        encoded = self.encoder(torch.cat([observation["profile"], observation["context"], pooled], 1))
-        liking, extra = self.heads(encoded).chunk(2, 1)
-        return liking, extra
-
-    def utilities(self, liking: Tensor, items: Tensor, slates: Tensor, positions: Tensor) -> Tensor:
-        """float32 (B, k); padding (index N) gets -inf."""
-        size = len(items)
-        safe = slates.clamp(max=size - 1)
-        value = (
-            torch.einsum("bd,bkd->bk", liking, items[safe]) + self.item_bias(safe)[..., 0] + self.click_bias
-        )
-        value = value - self.position[positions.clamp(0, len(self.position) - 1)]
-        return value.masked_fill(slates >= size, -torch.inf)
-
-    def extra_logit(self, extra: Tensor, items: Tensor, item: Tensor) -> Tensor:
-        """float32 (B,): log-odds of feedback beyond the click."""
-        return (extra * items[item]).sum(1) + self.item_bias(item)[:, 1] + self.extra_bias
-
-    def feel(self, feeling: Tensor, item: Tensor, clicked: Tensor) -> Tensor:
-        """float32 (B,): s after a request."""
-        effect = torch.where(clicked, self.item_bias(item)[..., 2], self.stay[2])
-        return self.stay[3].sigmoid() * feeling + effect
-
-    def leave_logit(self, feeling: Tensor) -> Tensor:
-        """float32 (B,): log-odds of leaving."""
-        return self.stay[0] + self.stay[1] * feeling
+from recloop.market.response import Response
 
 
 @dataclass(frozen=True)
@@ -115,7 +46,8 @@ class UserModel:
         self.worth, self.longest = worth, longest
         self.device = torch.device(device)
         self.n_items = len(response.features)
-        self._items = response.items()
+        self._items = self.response.items()
+        self._effects = self.response.leaving.effects(self.response.features)
         self.seed(0)
 
     def seed(self, seed: int) -> None:
@@ -140,17 +72,17 @@ class UserModel:
     @torch.no_grad()
     def step(self, slates: Tensor) -> Outcome:
         """Show int64 (B, k) slates."""
-        model, rows = self.response, torch.arange(len(slates), device=self.device)
+        model, slates = self.response, slates.to(self.device)
         liking, extra = model.people(self.observe(), self._items)
         positions = torch.arange(slates.shape[1], device=self.device).expand_as(slates)
         place = choose(model.utilities(liking, self._items, slates, positions), self._generator)
         clicked = place >= 0
-        item = slates[rows, place.clamp(min=0)]
+        item = slates.gather(1, place.clamp(min=0)[:, None])[:, 0]
         more = clicked & happens(model.extra_logit(extra, self._items, item), self._generator)
-        self.feeling = model.feel(self.feeling, item, clicked)
+        self.feeling = model.leaving.feel(self.feeling, self._effects, item, clicked)
         self.history = push(self.history, item, clicked)
         self.requests = self.requests + 1
-        done = happens(model.leave_logit(self.feeling), self._generator) | (self.requests >= self.longest)
+        done = happens(model.leaving.logit(self.feeling), self._generator) | (self.requests >= self.longest)
         click, beyond, nothing = self.worth
         reward = torch.where(clicked, click + beyond * more, torch.full_like(self.feeling, nothing))
         return Outcome(place, more, reward, done)
@@ -165,10 +97,16 @@ class UserModel:
 
     @torch.no_grad()
     def click_scores(self, observation: dict[str, np.ndarray]) -> np.ndarray:
-        """float32 (B, N): v, the scores of the myopic click model."""
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in observation.items()}
+        """float32 (B, N): the scores of the myopic click model, which knows nothing of leaving."""
+        tensors = {
+            name: torch.from_numpy(np.ascontiguousarray(x)).to(self.device) for name, x in observation.items()
+        }
         liking, _ = self.response.people(tensors, self._items)
-        return (liking @ self._items.T + self.response.item_bias.weight[:, 0]).numpy()
+        return self.response.appeal(liking, self._items).cpu().numpy()
+
+    def effects(self) -> Tensor:
+        """float32 (N,): what having consumed an item does to the log-odds of staying."""
+        return self._effects
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and ``model.json``."""
@@ -189,7 +127,7 @@ class UserModel:
             start.profile.shape[1],
             start.context.shape[1],
             len(response["position"]),
-            response["item_id.weight"].shape[1],
+            response["item_own"].shape[1],
         )
         module.load_state_dict(response)
         facts = json.loads((folder / "model.json").read_text())

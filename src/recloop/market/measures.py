@@ -1,0 +1,27 @@
+"""How well predicted chances fit what was seen."""
+
+import torch
+from torch import Tensor
+
+
+def calibration_error(predicted: Tensor, seen: Tensor, bins: int = 10) -> float:
+    """Expected calibration error of float (n,) chances of 0/1 events, over equally filled bins.
+
+    Naeini, Cooper and Hauskrecht 2015, "Obtaining well calibrated probabilities using Bayesian
+    binning", section 2; with equally filled bins, no bin is empty.
+    """
+    order = predicted.argsort()
+    parts = zip(predicted[order].chunk(bins), seen[order].chunk(bins), strict=True)
+    return float(sum(len(p) * (p.mean() - s.mean()).abs() for p, s in parts) / max(1, len(seen)))
+
+
+def ranking_quality(predicted: Tensor, seen: Tensor) -> float:
+    """Area under the ROC curve: how often an event had a higher chance than a non-event, ties half.
+
+    Both must occur (Hanley and McNeil 1982, "The meaning and use of the area under a ROC curve").
+    """
+    _, inverse, counts = torch.unique(predicted, return_inverse=True, return_counts=True)
+    rank = (counts.cumsum(0).double() - (counts.double() - 1) / 2)[inverse]
+    events = (seen > 0).sum().double()
+    others = len(seen) - events
+    return float((rank[seen > 0].sum() - events * (events + 1) / 2) / (events * others))
