@@ -12,7 +12,6 @@ Huber's between Q(s, a) and y. One action is one item shown alone; slates are dr
 
 from typing import Any
 
-import ray
 import torch
 from ray.rllib.algorithms.dqn import DQN, DQNConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -123,10 +122,3 @@ class MarketDQN(DQN):
         module = self.env_runner.module[DEFAULT_MODULE_ID]
         module.set_state(state)
         return module.q_net
-
-
-def gpus_per_learner(wanted: float | str) -> float:
-    """``auto``: one where the cluster has one, else none."""
-    if wanted != "auto":
-        return float(wanted)
-    return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0

@@ -13,7 +13,8 @@ OBSERVATION = ("profile", "context", "history")
 
 
 class QModule(TorchRLModule, TargetNetworkAPI):
-    """``model_config``: ``features`` (N lists of F numbers), ``profile``, ``context``, ``dim``, ``hidden``."""
+    """Its ``model_config``: ``features`` (N lists of F numbers), sizes ``profile`` and ``context``, ``dim``,
+    ``hidden``."""
 
     def setup(self) -> None:
         """Build the network."""

@@ -16,15 +16,12 @@ from types import FrameType
 
 import ray
 import torch
-from gymnasium import spaces
-from ray.rllib.core.rl_module import RLModuleSpec
 from torch import nn
 from tqdm import tqdm
 
-from recloop.agents.dqn import MarketDQN, MarketDQNConfig, gpus_per_learner
+from recloop.agents.build import Shape, build_dqn
+from recloop.agents.dqn import MarketDQN
 from recloop.agents.export import export_onnx
-from recloop.agents.module import QModule
-from recloop.agents.runner import MarketRunner
 from recloop.features import Catalogue, FeatureSpec
 from recloop.market import UserModel
 from recloop.policy import write_artefact
@@ -80,7 +77,7 @@ def train(
 
 
 def _start_ray(home: Path) -> None:
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private, local cluster; see docs/security.md
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a cluster of this process alone, on loopback
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_ADDRESS"):
@@ -95,53 +92,9 @@ def _start_ray(home: Path) -> None:
 
 
 def _build(params: Params, spec: FeatureSpec, catalogue: Catalogue, user_model: Path) -> MarketDQN:
-    agent = params.agent
-    torch.manual_seed(params.seed)
-    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-    config = MarketDQNConfig()
-    config.total_steps = agent.env_steps
-    config.epsilon_range = (agent.epsilon_start, agent.epsilon_end)
-    config.epsilon_decay_share = agent.epsilon_decay_share
-    config.updates_per_step = agent.updates_per_step
-    config.target_update_every = agent.target_update_every
-    config.replay_capacity = agent.replay_capacity
-    size = len(spec.item_ids)
-    observation = spaces.Dict(
-        {
-            "profile": spaces.Box(-1e6, 1e6, (spec.profile_size,)),
-            "context": spaces.Box(-1.0, 1.0, (spec.context_size,)),
-            "history": spaces.MultiDiscrete([size + 1] * spec.history),
-        }
-    )
-    model_config = {
-        "features": catalogue.features.tolist(),
-        "profile": spec.profile_size,
-        "context": spec.context_size,
-        "dim": agent.dim,
-        "hidden": agent.hidden,
-    }
-    path = str(user_model.resolve())
-    config.environment(
-        observation_space=observation,
-        action_space=spaces.Discrete(size),
-        env_config={"users": agent.users_at_once, "market": lambda: UserModel.load(Path(path))},
-    )
-    config.framework("torch")
-    config.env_runners(env_runner_cls=MarketRunner, num_env_runners=agent.num_env_runners)
-    config.learners(
-        num_learners=agent.num_learners,
-        num_gpus_per_learner=gpus_per_learner(agent.num_gpus_per_learner),
-    )
-    config.training(
-        gamma=agent.gamma,
-        lr=agent.learning_rate,
-        train_batch_size_per_learner=agent.train_batch // max(1, agent.num_learners),
-        grad_clip=10.0,
-    )
-    config.reporting(min_time_s_per_iteration=None, min_sample_timesteps_per_iteration=None)
-    config.rl_module(rl_module_spec=RLModuleSpec(module_class=QModule, model_config=model_config))
-    config.debugging(seed=params.seed, log_level="ERROR")
-    return config.build_algo()
+    path = user_model.resolve()
+    shape = Shape(catalogue.features, spec.profile_size, spec.context_size, spec.history)
+    return build_dqn(params.agent, params.seed, shape, lambda: UserModel.load(path))
 
 
 def _resume(algorithm: MarketDQN, store: Path) -> Progress:
