@@ -15,6 +15,7 @@ from recloop.market.response import Response
 from recloop.market.user_model import Start, UserModel
 from recloop.settings.params import UserModelParams
 
+LONGEST = 50  # requests after which a simulated person is sent home, whatever the log holds
 CHUNK = 32  # requests of a session that are unrolled at once
 HELD_OUT = 0.15
 PATIENCE = 6  # epochs without a better held-out likelihood
@@ -60,7 +61,7 @@ def fit_user_model(
         figures = _figures(_Choosing(model, data, steps, is_held), _Leaving(model, data, steps, is_held))
     first = np.flatnonzero(np.append(True, steps.session[1:] != steps.session[:-1]))
     start = Start(*(torch.from_numpy(getattr(steps, k)[first]) for k in ("profile", "context", "history")))
-    longest = int(np.bincount(steps.session).max())
+    longest = min(LONGEST, int(np.bincount(steps.session).max()))
     return UserModel(model, start, worth, longest), figures
 
 

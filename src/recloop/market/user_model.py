@@ -30,7 +30,7 @@ class UserModel:
         response: the fitted likelihood.
         start: the logged session starts.
         worth: reward of a click, mean reward of the extra feedback, mean reward without a click.
-        longest: requests of the longest logged session, after which everyone is sent home.
+        longest: requests after which everyone is sent home: of the longest logged session, 50 at most.
     """
 
     def __init__(
