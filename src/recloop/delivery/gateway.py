@@ -116,7 +116,17 @@ class Gateway:
         return Route(path, measured, methods=["POST"])
 
     async def _recommend(self, request: Request) -> Response:
-        wanted = decoded(self._ask, await require_json(request))
+        slate = await self.recommend(decoded(self._ask, await require_json(request)))
+        return Response(
+            slate.model_dump_json(), headers={"x-request-id": slate.request_id}, media_type="application/json"
+        )
+
+    async def recommend(self, wanted: Ask) -> Slate:
+        """A slate, whose impressions are on disk when it is returned.
+
+        Raises:
+            Problem: the time is out of bounds, the store is busy, or there is nothing to show.
+        """
         now = now_us()
         ts = now if wanted.context.ts is None else wanted.context.ts
         if not now - OLDEST <= ts <= now + AHEAD:
@@ -129,9 +139,7 @@ class Gateway:
         self._served_by[slate.request_id] = slate.policy
         if len(self._served_by) > REMEMBERED:
             self._served_by.popitem(last=False)
-        return Response(
-            slate.model_dump_json(), headers={"x-request-id": slate.request_id}, media_type="application/json"
-        )
+        return slate
 
     async def _rank(self, wanted: Ask, request_id: str) -> tuple[Slate, str]:
         """A slate of the person's slot, of the other one, or of what is popular; and the slot's colour."""

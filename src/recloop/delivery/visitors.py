@@ -69,7 +69,7 @@ class Visitors:
         async with aiohttp.ClientSession(self.url, connector=connector) as session:
             while alive.any() and visit.requests < requests:
                 people = np.flatnonzero(alive)
-                slates = await asyncio.gather(*(self._ask(session, b) for b in people))
+                slates = await asyncio.gather(*(self._ask(session, int(b)) for b in people))
                 alive &= await self._react(session, people, slates, visit)
                 visit.requests += len(people)
                 bar.update(len(people))

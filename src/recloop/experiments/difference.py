@@ -42,6 +42,14 @@ class Clusters:
         residuals = self.totals - self.mean * self.counts
         return float((residuals**2).sum() / (n - 1) / n / self.counts.mean() ** 2)
 
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Bounds of ``mean`` by Student's t over people; infinite below two people."""
+        n = len(self.counts)
+        if n < 2:
+            return float("-inf"), float("inf")
+        half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * self.variance**0.5
+        return self.mean - half, self.mean + half
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -6,6 +6,9 @@ from recloop.delivery.gateway import Gateway
 from recloop.delivery.operator import operator_token
 from recloop.settings import Params, Places
 from recloop.store import open_store
+from recloop.web.dashboard import Dashboard
+from recloop.web.pages import STATIC
+from recloop.web.storefront import Storefront
 
 
 def create(places: Places, params: Params) -> Starlette:
@@ -15,4 +18,4 @@ def create(places: Places, params: Params) -> Starlette:
         StoreError: the store cannot be opened.
     """
     gateway = Gateway(open_store(places.store), params, operator_token(places))
-    return gateway.app()
+    return gateway.app([*Storefront(gateway).routes, *Dashboard(gateway).routes, STATIC])
