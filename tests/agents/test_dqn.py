@@ -78,6 +78,7 @@ SHAPE = Shape(np.eye(ACTIONS, dtype=np.float32), 1, STATES, 1)
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
+    torch.set_num_threads(1)
     ray.init(include_dashboard=False, num_cpus=2, object_store_memory=80 * 1024**2, log_to_driver=False)
     yield
     ray.shutdown()

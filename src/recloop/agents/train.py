@@ -56,6 +56,7 @@ def train(
         TrainingError: an empty catalogue.
         NotFiniteError: the market pays rewards that are not numbers.
     """
+    torch.set_num_threads(1)  # threads that wait for each other cost such small networks more than they give
     spec = FeatureSpec.load(features / "spec.json")
     catalogue = Catalogue.load(features / "items.npz")
     if not len(catalogue.features):
