@@ -19,9 +19,9 @@ LONGEST = 50  # requests after which a simulated person is sent home, whatever t
 CHUNK = 32  # requests of a session that are unrolled at once
 HELD_OUT = 0.15
 PATIENCE = 6  # epochs without a better held-out likelihood
-DECAY = 0.3  # weight decay of the maps, by AdamW
+DECAY = 1.0  # weight decay of the maps of choosing, by AdamW
 # Standard deviations of the Gaussian priors on what an item has of its own.
-PRIORS = {"item_own": 0.15, "trait_own": 0.5, "leaving.lasting_own": 0.3}
+PRIORS = {"item_own": 0.1, "trait_own": 0.5, "leaving.lasting_own": 0.2}
 LEAVING_RATE = 4.0  # learning rate of leaving, in units of the configured one
 Batch = dict[str, Tensor]
 Terms = dict[str, tuple[Tensor, Tensor]]
@@ -130,7 +130,7 @@ class _Choosing:
     title = "choice"
 
     def __init__(self, model: Response, data: Batch, steps: Steps, is_held: np.ndarray) -> None:
-        self.model, self.data, self.rate = model, data, 1.0
+        self.model, self.data, self.rate, self.decay = model, data, 1.0, DECAY
         self.train = torch.from_numpy(np.flatnonzero(~is_held))
         self.held = torch.from_numpy(np.flatnonzero(is_held))
         self.cases = len(self.train)
@@ -159,7 +159,7 @@ class _Leaving:
     title = "leaving"
 
     def __init__(self, model: Response, data: Batch, steps: Steps, is_held: np.ndarray) -> None:
-        self.model, self.rate = model, LEAVING_RATE
+        self.model, self.rate, self.decay = model, LEAVING_RATE, 0.0
         sessions = _sessions(steps)
         held = torch.from_numpy(is_held)[sessions[:, 0]]
         self.train, self.held = sessions[~held], sessions[held]
@@ -210,7 +210,7 @@ def _losses(terms: Terms) -> dict[str, Tensor]:
 def _optimise(part: "_Choosing | _Leaving", params: UserModelParams, seed: int, title: str) -> None:
     own = {name: p for name, p in part.parameters.items() if name in PRIORS}
     maps = [p for name, p in part.parameters.items() if name not in PRIORS]
-    groups = [{"params": list(own.values()), "weight_decay": 0.0}, {"params": maps, "weight_decay": DECAY}]
+    groups = [{"params": list(own.values()), "weight_decay": 0.0}, {"params": maps, "weight_decay": part.decay}]
     optimiser = torch.optim.AdamW(groups, lr=part.rate * params.learning_rate)
     generator = torch.Generator().manual_seed(seed)
     cases = part.cases
