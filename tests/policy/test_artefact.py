@@ -172,7 +172,9 @@ def test_weights_outside_of_the_folder_are_refused(tmp_path: Path, monkeypatch: 
     """Also from the working directory, where ONNX Runtime would look for them."""
     monkeypatch.chdir(tmp_path)
     model = onnx.load(scorer(tmp_path / "whole.onnx"))
-    onnx.save_model(model, "split.onnx", save_as_external_data=True, location="weights.bin", size_threshold=100)
+    onnx.save_model(
+        model, "split.onnx", save_as_external_data=True, location="weights.bin", size_threshold=100
+    )
     assert (tmp_path / "weights.bin").exists()
     with pytest.raises(ArtefactError, match=r"scorer\.onnx cannot be run"):
         export(tmp_path / "policy", tmp_path / "split.onnx")

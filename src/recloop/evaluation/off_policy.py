@@ -216,9 +216,9 @@ def _resample(sums: np.ndarray, times: int, seed: int) -> np.ndarray:
     """float64 (times, 3, K + 1): sums over people drawn with replacement."""
     rng = np.random.default_rng([seed, 9])
     people = len(sums)
-    flat = sums.reshape(people, -1)
+    columns = np.ascontiguousarray(sums.reshape(people, -1).T)
     drawn = [
-        np.bincount(rng.integers(people, size=people), minlength=people).astype(np.float64) @ flat
+        columns @ np.bincount(rng.integers(people, size=people), minlength=people).astype(np.float64)
         for _ in range(times)
     ]
     return np.stack(drawn).reshape(times, *sums.shape[1:])
