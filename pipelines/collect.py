@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from recloop.market import GroundTruth, Nature
 from recloop.market.log import SESSIONS, generate_log
+from recloop.market.threads import single_thread
 from recloop.settings import Params, load_params, places
 from recloop.store import (
     Watermark,
@@ -94,6 +95,7 @@ def _generate(engine: Engine, params: Params, fingerprint: str) -> None:
     add_items(engine, market.items)
     rounds, requests = SESSIONS * params.market.horizon, 0
     with (
+        single_thread(),
         engine.begin() as connection,  # all or nothing: a killed run leaves no half log
         tqdm(desc="market: people browse", total=rounds, unit="round", mininterval=1) as bar,
     ):

@@ -1,7 +1,6 @@
 """Fitting a user model: maximum a posteriori on a log, stopped early on people held out."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from recloop.features import Catalogue, Steps
 from recloop.market.measures import calibration_error, ranking_quality
 from recloop.market.response import Response
+from recloop.market.threads import single_thread
 from recloop.market.user_model import Start, UserModel
 from recloop.settings.params import UserModelParams
 
@@ -42,12 +42,16 @@ def fit_user_model(
     to stop, so the figures are a little too good.
 
     Raises:
-        NothingToLearnError: the log holds no positive feedback.
+        NothingToLearnError: the log holds no positive feedback, or one person alone.
     """
     if not (steps.clicked >= 0).any():
         raise NothingToLearnError(
             f"the {name} log of {len(steps)} requests holds no click: there is no response to learn from."
             " Collect feedback first, or check that its events name their request_id"
+        )
+    if len(np.unique(steps.user)) < 2:
+        raise NothingToLearnError(
+            f"the {name} log is of one person: at least one more is held out to judge by"
         )
     torch.manual_seed(seed)
     worth, threshold = _worth(steps)
@@ -63,17 +67,6 @@ def fit_user_model(
     start = Start(*(torch.from_numpy(getattr(steps, k)[first]) for k in ("profile", "context", "history")))
     longest = min(LONGEST, int(np.bincount(steps.session).max()))
     return UserModel(model, start, worth, longest), figures
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """One torch thread: on tensors this small, several cost four times the work and gain nothing."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _worth(steps: Steps) -> tuple[tuple[float, float, float], float]:
@@ -210,7 +203,10 @@ def _losses(terms: Terms) -> dict[str, Tensor]:
 def _optimise(part: "_Choosing | _Leaving", params: UserModelParams, seed: int, title: str) -> None:
     own = {name: p for name, p in part.parameters.items() if name in PRIORS}
     maps = [p for name, p in part.parameters.items() if name not in PRIORS]
-    groups = [{"params": list(own.values()), "weight_decay": 0.0}, {"params": maps, "weight_decay": part.decay}]
+    groups = [
+        {"params": list(own.values()), "weight_decay": 0.0},
+        {"params": maps, "weight_decay": part.decay},
+    ]
     optimiser = torch.optim.AdamW(groups, lr=part.rate * params.learning_rate)
     generator = torch.Generator().manual_seed(seed)
     cases = part.cases

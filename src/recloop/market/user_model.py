@@ -7,11 +7,16 @@ from typing import Self
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recloop.market.interface import Observation, Outcome, choose, happens, push
 from recloop.market.response import Response
+
+
+class UserModelError(RuntimeError):
+    """A folder holds no user model that can be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -118,20 +123,27 @@ class UserModel:
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Self:
-        """Read what ``save`` wrote."""
-        tensors = load_file(folder / "model.safetensors")
-        response = {k.removeprefix("response."): v for k, v in tensors.items() if k.startswith("response.")}
-        start = Start(**{k.removeprefix("start."): v for k, v in tensors.items() if k.startswith("start.")})
-        module = Response(
-            response["features"],
-            start.profile.shape[1],
-            start.context.shape[1],
-            len(response["position"]),
-            response["item_own"].shape[1],
-        )
-        module.load_state_dict(response)
-        facts = json.loads((folder / "model.json").read_text())
-        return cls(module, start, tuple(facts["worth"]), facts["longest"], device)
+        """Read what ``save`` wrote.
+
+        Raises:
+            UserModelError: a file is missing, damaged or of another layout.
+        """
+        try:
+            tensors = load_file(folder / "model.safetensors")
+            facts = json.loads((folder / "model.json").read_text())
+            parts = {
+                part: {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+                for part in ("response.", "start.")
+            }
+            start, response = Start(**parts["start."]), parts["response."]
+            sizes = start.profile.shape[1], start.context.shape[1], len(response["position"])
+            module = Response(response["features"], *sizes, response["item_own"].shape[1])
+            module.load_state_dict(response)
+            return cls(module, start, tuple(facts["worth"]), facts["longest"], device)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise UserModelError(
+                f"no user model can be read from {folder}: {error}. Fit it again: dvc repro -f user_model"
+            ) from error
 
 
 _STATE = ("profile", "context", "history", "feeling", "requests")
