@@ -218,7 +218,7 @@ def _resample(sums: np.ndarray, times: int, seed: int) -> np.ndarray:
     people = len(sums)
     columns = np.ascontiguousarray(sums.reshape(people, -1).T)
     drawn = [
-        columns @ np.bincount(rng.integers(people, size=people), minlength=people).astype(np.float64)
+        np.einsum("cu,u->c", columns, np.bincount(rng.integers(people, size=people), minlength=people))
         for _ in range(times)
     ]
     return np.stack(drawn).reshape(times, *sums.shape[1:])
