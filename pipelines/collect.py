@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,6 +39,7 @@ def main() -> None:
     if _is_empty(engine, fingerprint):
         _generate(engine, params, fingerprint)
     now = watermark(engine)
+    engine.dispose()
     mark = _named(now)
     if mark is None:
         mark = now
@@ -71,19 +74,29 @@ def _set_aside(engine: Engine) -> Engine:
         raise SystemExit(
             "the store holds a market of other parameters: point RECLOOP_STORE_URL to an empty database"
         )
-    print("the store holds a market of other parameters", end="; ")
     suffix = hashlib.sha256((recall(engine, "market") or "").encode()).hexdigest()[:8]
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     engine.dispose()
+    _own_alone(file)
     aside, number = Path(f"{file}.{suffix}"), 1
     while aside.exists():
         number += 1
         aside = Path(f"{file}.{suffix}.{number}")
     Path(file).rename(aside)
     MARK.unlink(missing_ok=True)
-    print(f"it is kept as {aside}")
+    print(f"the store holds a market of other parameters; it is kept as {aside}")
     return open_store(str(engine.url))
+
+
+def _own_alone(file: str) -> None:
+    """Write all of the file's log into it; SQLite does that only for the last one who has it open."""
+    with closing(sqlite3.connect(file, timeout=2)) as connection:
+        try:
+            connection.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.OperationalError as error:
+            raise SystemExit(
+                f"the store {file} holds a market of other parameters and is in use ({error}): stop what uses"
+                " it (recloop down) and run again, or point RECLOOP_HOME to another folder"
+            ) from error
 
 
 def _generate(engine: Engine, params: Params, fingerprint: str) -> None:

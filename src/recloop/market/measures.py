@@ -8,11 +8,14 @@ def calibration_error(predicted: Tensor, seen: Tensor, bins: int = 10) -> float:
     """Expected calibration error of float (n,) chances of 0/1 events, over equally filled bins.
 
     Naeini, Cooper and Hauskrecht 2015, "Obtaining well calibrated probabilities using Bayesian
-    binning", section 2; with equally filled bins, no bin is empty.
+    binning", section 2; equal chances share a bin.
     """
-    order = predicted.argsort()
-    parts = zip(predicted[order].chunk(bins), seen[order].chunk(bins), strict=True)
-    return float(sum(len(p) * (p.mean() - s.mean()).abs() for p, s in parts) / max(1, len(seen)))
+    if not len(seen):
+        return 0.0
+    edges = predicted.sort().values[torch.arange(1, bins) * len(seen) // bins]
+    bin_of = torch.bucketize(predicted, edges.unique(), right=True)
+    gap = torch.zeros(bins, dtype=torch.float64).index_add(0, bin_of, (predicted - seen).double())
+    return float(gap.abs().sum() / len(seen))
 
 
 def ranking_quality(predicted: Tensor, seen: Tensor) -> float:
