@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from recloop.market import Market
+from recloop.market.threads import single_thread
 
 AT_ONCE = 16  # requests in flight
 
@@ -102,7 +103,8 @@ class Visitors:
         shown = torch.zeros((len(self.user_ids), width), dtype=torch.int64)
         for b, slate in got.items():
             shown[b] = torch.tensor([self._index[item] for item in slate["items"][:width]])
-        outcome = self.market.step(shown)
+        with single_thread():
+            outcome = self.market.step(shown)
         clicked, bought = outcome.clicked.tolist(), outcome.bought.tolist()
         reward, done = outcome.reward.tolist(), outcome.done.numpy()
         acts = []

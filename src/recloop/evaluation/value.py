@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from recloop.market import Market
+from recloop.market.threads import single_thread
 from recloop.policy import Sampler
 
 
@@ -45,6 +46,7 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
     return mean, mean - half, mean + half
 
 
+@single_thread()
 def value_in_market(
     sampler: Sampler, market: Market, people: int, slate: int, horizon: int, seed: int
 ) -> Returns:
