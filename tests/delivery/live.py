@@ -30,7 +30,9 @@ class Live:
 
     def __enter__(self):
         app = create(self.places, self.params)
-        self.server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=2))
+        self.server = uvicorn.Server(
+            uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=2)
+        )
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         until(lambda: self.server.started)

@@ -15,7 +15,7 @@ MODES = ("ok", "hang", "error", "html", "nan", "twice", "others", "other-policy"
 
 
 class Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    protocol_version, wbufsize = "HTTP/1.1", 65536  # one packet an answer
     name, mode = "", "ok"
     seen: list = []  # noqa: RUF012, one process, one server
 
@@ -30,7 +30,7 @@ class Answers(BaseHTTPRequestHandler):
         if self.mode == "hang":
             threading.Event().wait(30)
         if self.mode == "cut":
-            self.connection.close()
+            self.close_connection = True
             return
         self.reply(*self.slate(asked))
 
@@ -83,7 +83,9 @@ class Standin:
         self.name = name
 
     def __enter__(self):
-        self.process = subprocess.Popen([sys.executable, __file__, self.name], stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, self.name], stdout=subprocess.PIPE, text=True
+        )
         self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
         return self
 

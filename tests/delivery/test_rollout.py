@@ -1,5 +1,6 @@
 """A rollout goes only where it may, with its routing, and for one controller at a time."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -145,10 +146,8 @@ def test_of_rollouts_that_begin_at_once_one_is_open(tmp_path):
     def act(number):
         own = open_store(url)
         gate.wait()
-        try:
+        with contextlib.suppress(Conflict):
             begun.append(rollout.begin(own, f"p{number}", "test", "race").challenger)
-        except Conflict:
-            pass
 
     threads = [threading.Thread(target=act, args=(n,)) for n in range(6)]
     for thread in threads:

@@ -32,6 +32,8 @@ def decoded(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
         found = refusal(error)
         status = 422 if isinstance(error, msgspec.ValidationError) else 400
         raise Problem(status, found.error, found.field) from error
+    except RecursionError as error:
+        raise Problem(400, "the body is nested too deeply", "body") from error
     except UnicodeDecodeError as error:
         raise Problem(400, f"the body is not UTF-8: {error.reason}", "body") from error
 

@@ -1,0 +1,181 @@
+"""Gates on figures whose answer is known, and on logs that were written for the purpose."""
+
+import numpy as np
+import pytest
+
+from recloop.delivery import Target, Verdict, decide, outcomes, rollout
+from recloop.delivery.gates import canary, offline
+from recloop.delivery.meters import Meters, SlotFigures, slot_figures
+from recloop.delivery.outcomes import worth
+from recloop.schema import Event, Impression
+from recloop.settings.params import DeliveryParams, RewardParams
+from recloop.store import append, open_store
+
+REWARD = RewardParams(view=0.1, click=1, cart=0.5, purchase=4, dismiss=-0.5, rating_positive=4)
+RULES = DeliveryParams(
+    canary_share=0.5, canary_requests=100, non_inferiority_margin=0.15, max_error_rate=0.01, max_p99_ms=500
+)
+WELL = SlotFigures(asked=200, failed=0, p99_ms=20.0)
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = open_store(f"sqlite:///{tmp_path}/s.db")
+    rollout.install(engine, "blue", Target("http://127.0.0.1:1", "old"), "test", "first")
+    return engine
+
+
+def begun(engine):
+    opened = rollout.begin(engine, "new", "test", "try")
+    target = Target("http://127.0.0.1:2", "new")
+    rollout.start_canary(engine, opened.id, "green", target, RULES.canary_share, "test", "go")
+    return opened
+
+
+def impression(request, user, policy, item="a", position=0, partial=False):
+    return Impression(
+        request_id=request, position=position, user_id=user, item_id=item, propensity=0.5, policy=policy,
+        partial=partial, ts=1,
+    )  # fmt: skip
+
+
+def act(number, request, kind="click", item="a", value=1.0):
+    return Event(
+        event_id=f"e{number}", user_id="u", item_id=item, kind=kind, value=value, request_id=request, ts=2
+    )
+
+
+def browse(engine, policy, rate, people=60, requests=4, seed=1):
+    """People who click at a rate of their own around ``rate``."""
+    rng = np.random.default_rng(seed)
+    shown, acts = [], []
+    for person in range(people):
+        own = np.clip(rng.normal(rate, 0.05), 0, 1)
+        for n in range(requests):
+            request = f"{policy}-{person}-{n}"
+            shown.append(impression(request, f"{policy}-{person}", policy))
+            if rng.random() < own:
+                acts.append(act(request, request))
+    append(engine, shown, acts)
+
+
+def test_reward_is_that_of_the_request_and_item_that_an_act_names(engine):
+    shown = [impression("r1", "u", "p", item, n) for n, item in enumerate("ab")]
+    shown += [
+        impression("r2", "u", "p"),
+        impression("r3", "v", "q"),
+        impression("r4", "v", "q", partial=True),
+    ]
+    acts = [
+        act(1, "r1", "click", "a"), act(2, "r1", "purchase", "b"), act(3, "r1", "click", "not-shown"),
+        act(4, "r2", "dismiss"), act(5, "r3", "rating", value=4.0), act(6, "r3", "rating", value=3.0),
+        act(7, "nowhere", "purchase"), act(8, "r4", "purchase"), act(9, "r2", "view"),
+    ]  # fmt: skip
+    append(engine, shown, acts)
+    found = outcomes(engine, REWARD)
+    assert (found["p"].requests, found["q"].requests) == (2, 1)
+    assert found["p"].people.totals.tolist() == pytest.approx([1 + 4 - 0.5 + 0.1])
+    assert found["q"].people.totals.tolist() == [1.0]
+    assert outcomes(engine, REWARD, since=3).keys() == {"q"}
+    assert outcomes(engine, REWARD, until=3)["p"].requests == 2
+    by_hand = sum(worth(a, REWARD) for a in acts if a.request_id == "r2" or a.event_id in ("e1", "e2"))
+    assert by_hand == pytest.approx(4.6)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome"),
+    [
+        (0.1, 0.5, "pass"),
+        (-0.1, 0.4, "pass"),
+        (-0.2, 0.4, "no-data"),
+        (-0.5, -0.01, "fail"),
+        (-0.05, -0.01, "fail"),
+    ],
+)
+def test_offline_compares_with_the_margin(low, high, outcome):
+    figures = {"champion": 1.0, "challenger": 1.1, "low": low, "high": high}
+    assert offline(figures, 0.15).outcome == outcome
+
+
+def test_offline_without_a_champion_is_no_data():
+    assert offline(None, 0.15).outcome == "no-data"
+
+
+@pytest.mark.parametrize(
+    ("outcomes_seen", "answer"),
+    [
+        (["pass", "pass"], "promote"),
+        (["pass", "no-data"], "wait"),
+        (["no-data", "fail"], "refuse"),
+        (["pass", "fail"], "refuse"),
+        ([], "wait"),
+    ],
+)
+def test_no_data_never_promotes(outcomes_seen, answer):
+    assert decide([Verdict("g", outcome, "") for outcome in outcomes_seen]) == answer
+
+
+def test_a_better_challenger_passes_a_worse_one_fails(engine):
+    opened = begun(engine)
+    browse(engine, "old", 0.3, seed=1)
+    browse(engine, "new", 0.6, seed=2)
+    verdict = canary(engine, opened, RULES, REWARD, WELL)
+    assert verdict.outcome == "pass", verdict.why
+    assert verdict.figures["difference"] == pytest.approx(0.3, abs=0.1)
+
+
+def test_a_worse_challenger_fails(engine):
+    opened = begun(engine)
+    browse(engine, "old", 0.6, seed=1)
+    browse(engine, "new", 0.3, seed=2)
+    assert canary(engine, opened, RULES, REWARD, WELL).outcome == "fail"
+
+
+def test_requests_from_before_the_canary_do_not_count(engine):
+    browse(engine, "old", 0.9)
+    opened = begun(engine)
+    verdict = canary(engine, opened, RULES, REWARD, WELL)
+    assert (verdict.outcome, verdict.figures["requests"]) == ("no-data", 0)
+    assert verdict.figures["champion"] is None, "NaN is no JSON"
+
+
+def test_too_few_requests_are_no_data_unless_they_fail(engine):
+    opened = begun(engine)
+    browse(engine, "old", 0.3, people=10)
+    browse(engine, "new", 0.6, people=10)
+    assert canary(engine, opened, RULES, REWARD, WELL).outcome == "no-data"
+    broken = SlotFigures(asked=50, failed=25, p99_ms=20.0)
+    assert canary(engine, opened, RULES, REWARD, broken).outcome == "fail"
+    unlucky = SlotFigures(asked=50, failed=1, p99_ms=20.0)
+    assert canary(engine, opened, RULES, REWARD, unlucky).outcome == "no-data"
+
+
+def test_slowness_fallbacks_and_a_broken_split_do_not_pass(engine):
+    opened = begun(engine)
+    browse(engine, "old", 0.3, seed=1)
+    browse(engine, "new", 0.6, seed=2)
+    slow = canary(engine, opened, RULES, REWARD, SlotFigures(200, 0, float("inf")))
+    assert (slow.outcome, slow.figures["p99_ms"]) == ("fail", None)
+    browse(engine, "fallback", 0.3, people=5)
+    assert "came from no slot" in canary(engine, opened, RULES, REWARD, WELL).why
+    rollout.abort(engine, opened.id, "test", "again")
+    opened = begun(engine)
+    browse(engine, "old", 0.3, people=20, seed=3)
+    append(engine, [impression(f"n{n}", f"n{n}", "new") for n in range(200)])
+    assert "not the shares asked for" in canary(engine, opened, RULES, REWARD, WELL).why
+
+
+def test_metrics_are_read_back():
+    meters = Meters()
+    for slot, seconds in (("green", 0.004), ("green", 0.004), ("blue", 0.9)):
+        meters.asked.labels(slot, "new", "ok").inc(49)
+        for _ in range(49):
+            meters.slot_seconds.labels(slot, "new").observe(seconds)
+    meters.asked.labels("green", "new", "timeout").inc(3)
+    meters.asked.labels("green", "old", "invalid").inc(7)
+    found = slot_figures(meters.text().decode(), "new")
+    assert (found.asked, found.failed) == (150, 3)
+    assert 750 < found.p99_ms <= 1000
+    assert slot_figures(meters.text().decode(), "nobody") == SlotFigures(0, 0, None)
+    meters.slot_seconds.labels("green", "old").observe(60)
+    assert slot_figures(meters.text().decode(), "old").p99_ms == float("inf")
