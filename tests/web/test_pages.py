@@ -1,0 +1,238 @@
+"""Pages over real HTTP: consent first, both languages, titles stay text, nothing inline."""
+
+import html.parser
+import re
+import threading
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from sqlalchemy import func, select
+
+from recloop.delivery import Target, rollout
+from recloop.delivery.outcomes import Outcomes
+from recloop.experiments import Clusters
+from recloop.schema import Item
+from recloop.settings import load_params, places
+from recloop.store import add_items, consented, open_store, set_consent
+from recloop.store.tables import consents, impressions, rollouts
+from recloop.watch import Alert, notify
+from recloop.web.app import create
+from recloop.web.dashboard import bars
+from recloop.web.texts import TEXTS
+
+NASTY = "<script>alert('x')</script>"
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = open_store(f"sqlite:///{tmp_path}/store.db")
+    titles = [NASTY, "로고 디자인", 'a" onclick="x', "Ünïcode & more", "e", "f"]
+    add_items(engine, [Item(item_id=f"i{n}", title=title) for n, title in enumerate(titles)])
+    return engine
+
+
+@pytest.fixture
+def client(tmp_path, engine):
+    app = create(places(home=tmp_path, store_url="", token="t"), load_params())
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        thread.join(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+        yield client
+    server.should_exit = True
+    thread.join(20)
+
+
+def count(engine, table):
+    with engine.connect() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+class Tags(html.parser.HTMLParser):
+    """All tags with their attributes, and all text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def nothing_inline(answer):
+    page = Tags(answer.text)
+    policy = answer.headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    for tag, attributes in page.tags:
+        assert tag != "style"
+        assert tag != "script" or attributes["src"].startswith("/static/")
+        assert not any(name.startswith("on") or name == "style" for name in attributes)
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in page.tags
+    return page
+
+
+def choose(client, word, **headers):
+    return client.post("/consent", data={"personalisation": word}, headers=headers)
+
+
+def test_the_choice_comes_first_and_nothing_is_kept_before_it(client, engine):
+    answer = client.get("/")
+    page = nothing_inline(answer)
+    assert TEXTS["en"]["consent_title"] in page.texts
+    assert "set-cookie" not in answer.headers
+    assert count(engine, impressions) == 0
+    assert choose(client, "maybe").status_code == 422
+    assert choose(client, "yes", origin="http://evil.example").status_code == 403
+    assert count(engine, consents) == 0
+
+
+@pytest.mark.parametrize("word", ["yes", "no"])
+def test_after_the_choice_a_slate_is_shown_logged_and_answered(client, engine, word):
+    answer = choose(client, word)
+    assert answer.status_code == 303
+    assert {"HttpOnly", "SameSite=lax"} <= {part.strip() for part in answer.headers["set-cookie"].split(";")}
+    person = client.cookies["recloop_person"]
+    assert consented(engine, person, "personalisation") == (word == "yes")
+    page = nothing_inline(client.get("/"))
+    assert NASTY in page.texts, "the title is text, as it is"
+    shelf = next(attributes for tag, attributes in page.tags if attributes.get("id") == "slate")
+    shown = [attributes["data-item"] for tag, attributes in page.tags if "data-item" in attributes]
+    assert (shelf["data-person"], len(shown)) == (person, load_params().serving.slate)
+    with engine.connect() as connection:
+        found = connection.execute(
+            select(impressions.c.item_id).where(impressions.c.request_id == shelf["data-request"])
+        )
+        assert sorted(found.scalars()) == sorted(shown)
+    act = {"user_id": person, "item_id": shown[0], "kind": "dismiss", "request_id": shelf["data-request"]}
+    assert client.post("/feedback", json=act).json()["accepted"] == 1
+
+
+def test_a_title_cannot_leave_its_place(client):
+    choose(client, "yes")
+    text = client.get("/").text
+    assert NASTY not in text
+    assert "&lt;script&gt;" in text
+    assert 'onclick="x' not in text
+
+
+def test_the_choice_can_be_changed(client, engine):
+    choose(client, "yes")
+    person = client.cookies["recloop_person"]
+    assert TEXTS["en"]["consent_title"] in client.get("/?choose").text
+    choose(client, "no")
+    assert client.cookies["recloop_person"] == person
+    assert not consented(engine, person, "personalisation")
+
+
+@pytest.mark.parametrize("cookie", ["someone", "w-" + "<" * 32, "w-" + "ä" * 32, "", "w-" + "a" * 33])
+def test_a_made_up_cookie_is_nobody(client, engine, cookie):
+    set_consent(engine, "someone", "personalisation", True)
+    answer = client.get("/", headers={"cookie": f"recloop_person={cookie}".encode()})
+    assert answer.status_code == 200
+    assert TEXTS["en"]["consent_title"] in answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "accepted", "language"),
+    [
+        ("", "ko-KR,ko;q=0.9,en;q=0.8", "ko"),
+        ("", "de,en;q=0.8", "en"),
+        ("", "", "en"),
+        ("?lang=en", "ko", "en"),
+        ("?lang=ko", "en", "ko"),
+        ("?lang=xx", "ko", "ko"),
+    ],
+)
+def test_the_language_is_the_person_s(client, query, accepted, language):
+    answer = client.get(f"/{query}", headers={"accept-language": accepted})
+    assert f'<html lang="{language}">' in answer.text
+    assert TEXTS[language]["consent_title"] in answer.text
+
+
+def test_both_languages_say_everything():
+    assert TEXTS["ko"].keys() == TEXTS["en"].keys()
+    assert all(
+        re.search("[가-힣]", text)
+        for name, text in TEXTS["ko"].items()
+        if name not in ("other", "other_language")
+    )
+
+
+def test_the_dashboard_shows_routing_rollout_rewards_and_alerts(client, engine):
+    rollout.install(engine, "blue", Target("http://127.0.0.1:1", "dqn-old"), "test", "first")
+    opened = rollout.begin(engine, "dqn-new", "test", NASTY)
+    rollout.start_canary(
+        engine, opened.id, "green", Target("http://127.0.0.1:2", "dqn-new"), 0.25, "test", "go"
+    )
+    notify(engine, [Alert("quiet", "critical", "no feedback for 30 hours", {})], [])
+    slate = client.post("/recommend", json={"user_id": "u"}).json()
+    client.post(
+        "/feedback",
+        json={
+            "user_id": "u",
+            "item_id": slate["items"][0],
+            "kind": "click",
+            "request_id": slate["request_id"],
+        },
+    )
+    client.post("/events", json=[{"kind": "stare"}])
+    threading.Event().wait(0.8)  # the gateway looks at the routing twice a second
+    page = nothing_inline(client.get("/dashboard"))
+    text = " ".join(" ".join(page.texts).split())
+    for part in (
+        "dqn-old",
+        "dqn-new",
+        "25 % of people",
+        "75 % of people",
+        "canary",
+        "fallback",
+        "1.000",
+        "no feedback",
+    ):
+        assert part in text, part
+    assert NASTY in text
+    assert NASTY not in client.get("/dashboard").text
+    live = client.get("/dashboard/live")
+    assert "<html" not in live.text
+    assert "dqn-new" in live.text
+
+
+def test_the_dashboard_works_before_anything_was_released_and_without_a_store(client, engine):
+    assert "No slot was installed yet" in client.get("/dashboard").text
+    rollouts.drop(engine)
+    answer = client.get("/dashboard")
+    assert answer.status_code == 200
+    assert "The store cannot be read" in answer.text
+
+
+def test_bars_share_one_scale():
+    good, lone = bars(
+        {
+            "lone": Outcomes(1, Clusters(np.array([-1.0]), np.ones(1))),
+            "good": Outcomes(6, Clusters(np.array([2.0, 3.0, 4.0]), np.full(3, 2.0))),
+        }
+    )
+    assert (good.policy, good.mean, lone.low) == ("good", 1.5, None)
+    assert good.low == pytest.approx(1.5 - 4.302653 * 0.5 / 3**0.5, rel=1e-5)
+    assert good.start + good.width == pytest.approx(100)
+    assert lone.place == 0
+    assert bars({}) == []
+
+
+@pytest.mark.parametrize("path", ["style.css", "storefront.js", "dashboard.js", "icon.svg"])
+def test_what_pages_refer_to_is_there(client, path):
+    assert client.get(f"/static/{path}").status_code == 200
+
+
+def test_nothing_but_static_files_is_served(client):
+    assert client.get("/static/..%2f__main__.py").status_code == 404
