@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import ray
 import torch
 
 from recloop.agents.build import Shape, build_dqn
+from recloop.agents.cluster import cluster
 from recloop.agents.export import export_onnx
 from recloop.agents.network import TwoTower
 from recloop.agents.replay import Replay
@@ -77,11 +77,10 @@ SHAPE = Shape(np.eye(ACTIONS, dtype=np.float32), 1, STATES, 1)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster():
+def running():
     torch.set_num_threads(1)
-    ray.init(include_dashboard=False, num_cpus=2, object_store_memory=80 * 1024**2, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with cluster():
+        yield
 
 
 def learnt(algorithm, steps: int) -> np.ndarray:

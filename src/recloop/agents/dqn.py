@@ -12,12 +12,14 @@ Huber's between Q(s, a) and y. One action is one item shown alone; slates are dr
 
 from typing import Any
 
+import numpy as np
 import torch
 from ray.rllib.algorithms.dqn import DQN, DQNConfig
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.utils import update_target_network
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from torch import Tensor
 from torch.nn import functional
 
@@ -81,6 +83,7 @@ class MarketDQN(DQN):
         super().setup(config)
         self.replay = Replay(self.config.replay_capacity, self.config.seed or 0)
         self.env_steps = 0
+        self._losses: list[float] = []
 
     @property
     def epsilon(self) -> float:
@@ -104,7 +107,12 @@ class MarketDQN(DQN):
             return
         for _ in range(self.config.steps_per_sample * self.config.updates_per_step * max(1, len(parts))):
             batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(self.replay.sample(size))}, size)
-            self.learner_group.update(batch=batch, timesteps={})
+            results = self.learner_group.update(batch=batch, timesteps={})
+            self._losses.append(_loss(results))
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give the runners the learner's weights."""
         self.env_runner_group.sync_weights(
             from_worker_or_learner_group=self.learner_group, inference_only=True
         )
@@ -116,9 +124,32 @@ class MarketDQN(DQN):
         parts = self.env_runner_group.foreach_env_runner("finished", local_env_runner=False)
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
+    def mean_loss(self) -> float:
+        """Mean loss of the updates since the last call; NaN without any."""
+        losses, self._losses = self._losses, []
+        return float(np.mean(losses)) if losses else float("nan")
+
+    def learning_state(self) -> dict[str, Any]:
+        """Networks, optimiser, memory and the count of steps, as arrays, numbers and strings."""
+        learner = self.learner_group.get_state()[COMPONENT_LEARNER]
+        kept = {name: learner[name] for name in (COMPONENT_RL_MODULE, COMPONENT_OPTIMIZER, WEIGHTS_SEQ_NO)}
+        return {"learner": kept, "replay": self.replay.get_state(), "env_steps": self.env_steps}
+
+    def set_learning_state(self, state: dict[str, Any]) -> None:
+        """Go on from what ``learning_state`` gave."""
+        self.learner_group.set_state({COMPONENT_LEARNER: state["learner"]})
+        self.replay.set_state(state["replay"])
+        self.env_steps = state["env_steps"]
+        self._hand_on()
+
     def network(self) -> torch.nn.Module:
         """The learnt network, on the CPU."""
         state = self.learner_group.get_weights()[DEFAULT_MODULE_ID]
         module = self.env_runner.module[DEFAULT_MODULE_ID]
         module.set_state(state)
         return module.q_net
+
+
+def _loss(results: Any) -> float:
+    """Mean loss of an update over its learners."""
+    return float(np.mean([one[DEFAULT_MODULE_ID]["total_loss"].peek() for one in results]))

@@ -1,5 +1,7 @@
 """Experience replay (Lin 1992) over columns: a ring of tensors, sampled by index."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -33,3 +35,16 @@ class Replay:
         """Transitions drawn uniformly with replacement."""
         places = torch.randint(self.size, (count,), generator=self._generator)
         return {name: x[places] for name, x in self._columns.items()}
+
+    def get_state(self) -> dict[str, Any]:
+        """What is remembered, and where sampling stands."""
+        columns = {name: x[: self.size] for name, x in self._columns.items()}
+        return {"columns": columns, "next": self._next, "luck": self._generator.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Remember what ``get_state`` gave, as tensors or as arrays."""
+        self._columns, self._next, self.size = {}, 0, 0
+        if state["columns"]:
+            self.add({name: torch.as_tensor(x) for name, x in state["columns"].items()})
+        self._next = state["next"]
+        self._generator.set_state(torch.as_tensor(state["luck"]))

@@ -1,25 +1,22 @@
 """Training: from a fitted user model to an exported policy, resumable at any moment."""
 
 import csv
-import hashlib
 import json
-import logging
-import os
 import resource
 import shutil
 import signal
 import tempfile
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-import ray
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from recloop.agents.build import Shape, build_dqn
+from recloop.agents.checkpoint import Progress, fingerprint, resume, save
+from recloop.agents.cluster import cluster
 from recloop.agents.dqn import MarketDQN
 from recloop.agents.export import export_onnx
 from recloop.features import Catalogue, FeatureSpec
@@ -34,15 +31,6 @@ GREEDY_PEOPLE = 400
 
 class TrainingError(ValueError):
     """The agent cannot be trained on this data; the message says why."""
-
-
-@dataclass
-class Progress:
-    """How far a run has come; saved beside each checkpoint."""
-
-    env_steps: int
-    seconds: float
-    curve: list[dict[str, float]]
 
 
 def train(
@@ -61,64 +49,23 @@ def train(
     catalogue = Catalogue.load(features / "items.npz")
     if not len(catalogue.features):
         raise TrainingError("the catalogue is empty: add items to the store, then advance the watermark")
-    fingerprint = _fingerprint(params, features, user_model)
-    store = checkpoints / fingerprint
-    _start_ray(checkpoints.parent)
-    try:
+    inputs = [features / "spec.json", features / "items.npz", *sorted(user_model.iterdir())]
+    store = checkpoints / fingerprint(params, inputs)
+    with cluster():
         algorithm = _build(params, spec, catalogue, user_model)
-        progress = _resume(algorithm, store)
+        progress = resume(store, algorithm)
         network = _learn(algorithm, params, user_model, store, progress)
         algorithm.stop()
-    finally:
-        ray.shutdown()
     _export(network, params, spec, catalogue, features, user_model, out)
     figures = _report(params, progress, reports)
     shutil.rmtree(store, ignore_errors=True)
     return figures
 
 
-def _start_ray(home: Path) -> None:
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a cluster of this process alone, on loopback
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-        return
-    ray.init(
-        include_dashboard=False,
-        num_cpus=max(2, os.cpu_count() or 1),
-        object_store_memory=100 * 1024**2,
-        **quiet,
-    )
-
-
 def _build(params: Params, spec: FeatureSpec, catalogue: Catalogue, user_model: Path) -> MarketDQN:
     path = user_model.resolve()
     shape = Shape(catalogue.features, spec.profile_size, spec.context_size, spec.history)
     return build_dqn(params.agent, params.seed, shape, lambda: UserModel.load(path))
-
-
-def _resume(algorithm: MarketDQN, store: Path) -> Progress:
-    if not (store / "progress.json").exists():
-        return Progress(0, 0.0, [])
-    progress = Progress(**json.loads((store / "progress.json").read_text()))
-    algorithm.restore_from_path(str((store / "algorithm").resolve()))
-    algorithm.env_steps = progress.env_steps
-    print(f"resumed at {progress.env_steps} env steps from {store}")
-    return progress
-
-
-def _save(algorithm: MarketDQN, store: Path, progress: Progress) -> None:
-    """Replace the checkpoint as a whole: a kill leaves the old one or the new one."""
-    store.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=store.parent))
-    algorithm.save_to_path(str((work / "algorithm").resolve()))
-    (work / "progress.json").write_text(json.dumps(asdict(progress)))
-    old = store.with_suffix(".old")
-    if store.exists():
-        store.rename(old)
-    work.rename(store)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 class _Stop:
@@ -155,7 +102,7 @@ def _learn(
                 due += every
                 progress.curve.append(_point(algorithm, judge, params))
                 bar.set_postfix(greedy=f"{progress.curve[-1]['mean_return']:.2f}")
-                _save(algorithm, store, progress)
+                save(store, algorithm, progress)
             if stop.asked:
                 raise SystemExit(
                     f"stopped at {progress.env_steps} env steps; the next run goes on from there"
@@ -174,6 +121,7 @@ def _point(algorithm: MarketDQN, judge: UserModel, params: Params) -> dict[str, 
         "exploring_return": float(returns.mean()) if len(returns) else 0.0,
         "session_length": float(lengths.mean()) if len(lengths) else 0.0,
         "epsilon": algorithm.epsilon,
+        "loss": algorithm.mean_loss(),
     }
 
 
@@ -235,10 +183,3 @@ def _report(params: Params, progress: Progress, reports: Path) -> dict[str, floa
     }
     (reports / "training.json").write_text(json.dumps(figures, indent=1) + "\n")
     return figures
-
-
-def _fingerprint(params: Params, features: Path, user_model: Path) -> str:
-    digest = hashlib.sha256(params.agent.model_dump_json().encode() + str(params.seed).encode())
-    for file in [features / "spec.json", features / "items.npz", *sorted(user_model.iterdir())]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
