@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "agents": {"ray", "torch", "optuna", "gymnasium", "onnx", "onnxruntime", "psutil"},
     "evaluation": {"scipy", "matplotlib", "torch"},
     "experiments": {"scipy"},
-    "registry": {"mlflow", "onnx", "ruamel"},
+    "registry": {"mlflow", "onnx", "ruamel", "sqlalchemy"},
     "serving": {"bentoml", "starlette", "msgspec", "sqlalchemy"},
     "delivery": {
         "starlette",

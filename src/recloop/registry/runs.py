@@ -4,7 +4,9 @@ import csv
 import importlib.metadata
 import json
 import math
+import re
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +15,25 @@ import mlflow
 import onnx
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource
-from mlflow.entities import Metric
+from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
+from mlflow.entities import Metric, Param
 from mlflow.models import infer_signature
 from ruamel.yaml import YAML
 
 from recloop.policy import Policy, load
-from recloop.registry.versions import DIGEST, MODEL, POLICY, Registered, connect, described, versions
+from recloop.registry.versions import (
+    DIGEST,
+    MODEL,
+    POLICY,
+    Registered,
+    connect,
+    described,
+    versions,
+)
 from recloop.settings import Params, Places
+
+STAGES = ("validation", "features", "user_model", "training", "evaluation")
+METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100  # more in one call, and MLflow refuses
 
 
 @dataclass(frozen=True)
@@ -29,8 +42,8 @@ class Evidence:
 
     Attributes:
         params: all of params.yaml.
-        reports: folder of the stages' reports; ``*.json`` become metrics, ``*.png`` artifacts, and
-            ``learning_curve.csv`` metrics by env step.
+        reports: folder of the stages' reports; the numbers of ``STAGES`` become metrics, ``*.png``
+            artifacts, and ``learning_curve.csv`` metrics by env step.
         watermark: the file that says which part of the store was used.
         lock: ``dvc.lock``, which holds the data version; may be absent.
     """
@@ -44,45 +57,65 @@ class Evidence:
 def register(where: Places, folder: Path, evidence: Evidence) -> Registered:
     """Log a run with a policy and all evidence, and make it the challenger.
 
-    A policy that is registered already gets no second version.
+    A policy that is registered already gets no second version, so the call may be repeated, also
+    after it was killed.
 
     Raises:
         ArtefactError: the folder is not a sound policy.
+        RegistryError: the registry cannot be opened.
     """
     policy = load(folder)
     client = connect(where)
     digest = policy.manifest.digest
-    known = next((v for v in versions(client) if v.policy_sha256 == digest), None)
-    found = known or _log(client, policy, folder, evidence)
+    found = next((v for v in versions(client) if v.policy_sha256 == digest), None)
+    if found is None:
+        _end_abandoned(client, digest)
+        found = _log(client, policy, folder, evidence)
     champion = client.get_registered_model(MODEL).aliases.get("champion")
     if str(champion) != str(found.version):
         client.set_registered_model_alias(MODEL, "challenger", str(found.version))
     return found
 
 
+def _end_abandoned(client: MlflowClient, digest: str) -> None:
+    """Mark the runs of this policy as killed that still seem to run: nobody works on them."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    query = f"tags.{DIGEST} = '{digest}' and attributes.status = 'RUNNING'"
+    for run in client.search_runs(experiments, query):
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
 def _log(client: MlflowClient, policy: Policy, folder: Path, evidence: Evidence) -> Registered:
-    with mlflow.start_run(run_name=policy.manifest.name) as run:
-        mlflow.log_params(dict(_leaves(evidence.params.model_dump())))
-        mlflow.set_tags(_code_version() | {DIGEST: policy.manifest.digest})
+    digest = {DIGEST: policy.manifest.digest}
+    tags = digest | _code_version() | {"watermark": evidence.watermark.read_text()}
+    with mlflow.start_run(run_name=policy.manifest.name, tags=tags) as run:
+        run_id = run.info.run_id
+        params = [Param(key, str(value)) for key, value in _leaves(evidence.params.model_dump())]
+        for start in range(0, len(params), PARAMS_AT_ONCE):
+            client.log_batch(run_id, params=params[start : start + PARAMS_AT_ONCE])
+        metrics = [*_curve(evidence.reports / "learning_curve.csv"), *_figures(evidence.reports)]
+        for start in range(0, len(metrics), METRICS_AT_ONCE):
+            client.log_batch(run_id, metrics=metrics[start : start + METRICS_AT_ONCE])
         mlflow.log_input(_dataset(evidence), context="training")
-        _log_curve(client, run.info.run_id, evidence.reports / "learning_curve.csv")
-        mlflow.log_metrics(dict(_figures(evidence.reports)))
         for plot in sorted(evidence.reports.glob("*.png")):
             mlflow.log_artifact(str(plot), "plots")
         mlflow.log_artifacts(str(folder), POLICY)
         example = policy.spec.observation(None, [], "", 0)
-        info = mlflow.onnx.log_model(
+        scorer = mlflow.onnx.log_model(
             onnx.load(folder / "scorer.onnx"),
             name="scorer",
             signature=infer_signature(example, {"scores": policy.scores(example)}),
             input_example=example,
             pip_requirements=[f"onnxruntime=={importlib.metadata.version('onnxruntime')}"],
             save_as_external_data=False,
-            registered_model_name=MODEL,
         )
-    version = str(info.registered_model_version)
-    client.set_model_version_tag(MODEL, version, DIGEST, policy.manifest.digest)
-    return described(client.get_model_version(MODEL, version))
+    if not client.search_registered_models(f"name = '{MODEL}'"):
+        client.create_registered_model(MODEL)
+    # With its digest from the first moment, so that a version is never taken for an unknown policy.
+    version = client.create_model_version(
+        MODEL, scorer.model_uri, run_id, tags=digest, model_id=scorer.model_id
+    )
+    return described(version)
 
 
 def _leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -93,25 +126,26 @@ def _leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{key}", value
 
 
-def _figures(reports: Path) -> Iterator[tuple[str, float]]:
-    for file in sorted(reports.glob("*.json")):
-        content = json.loads(file.read_text())
-        if isinstance(content, Mapping):
-            for key, value in _leaves(content, f"{file.stem}."):
+def _metric(name: str, value: float, step: int) -> Metric:
+    return Metric(re.sub(r"[^\w. /-]", "_", name), value, time.time_ns() // 1_000_000, step)
+
+
+def _figures(reports: Path) -> Iterator[Metric]:
+    for stage in STAGES:
+        file = reports / f"{stage}.json"
+        if file.exists():
+            for key, value in _leaves(json.loads(file.read_text()), f"{stage}."):
                 if isinstance(value, int | float) and math.isfinite(value):
-                    yield key.replace("@", "_at_"), float(value)
+                    yield _metric(key, float(value), 0)
 
 
-def _log_curve(client: MlflowClient, run_id: str, file: Path) -> None:
+def _curve(file: Path) -> Iterator[Metric]:
     with file.open() as handle:
-        rows = list(csv.DictReader(handle))
-    metrics = [
-        Metric(name, float(value), 0, int(float(row["env_steps"])))
-        for row in rows
-        for name, value in row.items()
-        if name != "env_steps"
-    ]
-    client.log_batch(run_id, metrics=metrics)
+        for row in csv.DictReader(handle):
+            step = int(float(row.pop("env_steps")))
+            for name, value in row.items():
+                if value and math.isfinite(float(value)):
+                    yield _metric(name, float(value), step)
 
 
 def _dataset(evidence: Evidence) -> MetaDataset:
@@ -123,7 +157,9 @@ def _dataset(evidence: Evidence) -> MetaDataset:
         outs = {out["path"]: out for out in stages.get("snapshot", {}).get("outs", [])}
         digest = outs.get("data/snapshot", {}).get("md5", digest)
     source = LocalArtifactDatasetSource(str(Path("data/snapshot").resolve()))
-    return MetaDataset(source, name=f"{mark['source']} snapshot", digest=digest[:36])
+    return MetaDataset(  # type: ignore[abstract]
+        source, name=f"{mark['source']} snapshot", digest=digest[:36]
+    )
 
 
 def _code_version() -> dict[str, str]:

@@ -1,19 +1,17 @@
 """Versions of the policy and who they are: champion, challenger."""
 
 import logging
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from sqlalchemy.exc import SQLAlchemyError
 
 from recloop.policy import load
 from recloop.settings import Places
@@ -23,6 +21,7 @@ EXPERIMENT = "recloop"
 POLICY = "policy"  # where a run keeps the policy's folder
 DIGEST = "policy_sha256"
 BENTO = "bento"
+ABSENT = {ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)}
 
 
 class RegistryError(RuntimeError):
@@ -41,11 +40,21 @@ class Registered:
 
 
 def connect(where: Places) -> MlflowClient:
-    """A client of the registry under ``where.home``; its artifacts lie beside the database."""
+    """A client of the registry under ``where.home``; its artifacts lie beside the database.
+
+    Raises:
+        RegistryError: the database cannot be opened.
+    """
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(where.mlflow)
-    client = MlflowClient(where.mlflow)
+    try:
+        client = MlflowClient(where.mlflow)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise RegistryError(
+            f"cannot open the registry at {where.mlflow}: {error}. Check that the folder can be written, that"
+            " the disk is not full, and that no newer MLflow has made the file"
+        ) from error
     if client.get_experiment_by_name(EXPERIMENT) is None:
         client.create_experiment(EXPERIMENT, artifact_location=(where.home / "mlartifacts").as_uri())
     mlflow.set_experiment(EXPERIMENT)
@@ -53,11 +62,13 @@ def connect(where: Places) -> MlflowClient:
 
 
 def resolve(client: MlflowClient, alias: str) -> Registered | None:
-    """The version that an alias names, or None."""
+    """The version that an alias names, or None where nobody has it."""
     try:
         return described(client.get_model_version_by_alias(MODEL, alias))
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if error.error_code in ABSENT:
+            return None
+        raise
 
 
 def versions(client: MlflowClient) -> list[Registered]:
@@ -70,7 +81,7 @@ def described(version: ModelVersion) -> Registered:
     """MLflow's version in our words."""
     tags = version.tags
     return Registered(
-        version.name, int(version.version), version.run_id, tags.get(DIGEST, ""), tags.get(BENTO, "")
+        version.name, int(version.version), version.run_id or "", tags.get(DIGEST, ""), tags.get(BENTO, "")
     )
 
 
@@ -81,10 +92,7 @@ def fetch(client: MlflowClient, version: int, into: Path) -> Path:
         RegistryError: there is no such version, or what is stored is not what was registered.
         ArtefactError: a file was altered.
     """
-    try:
-        found = described(client.get_model_version(MODEL, str(version)))
-    except MlflowException as error:
-        raise RegistryError(f"{MODEL} has no version {version}: {error.message}") from error
+    found = _known(client, version)
     into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into.parent) as work:
         downloaded = Path(client.download_artifacts(found.run_id, POLICY, work))
@@ -102,8 +110,22 @@ def note_bento(client: MlflowClient, version: int, tag: str) -> None:
 
 
 def promote(client: MlflowClient, version: int) -> None:
-    """Make a version the champion; it is no challenger any more."""
+    """Make a version the champion; it is no challenger any more.
+
+    Raises:
+        RegistryError: there is no such version.
+    """
+    _known(client, version)
     client.set_registered_model_alias(MODEL, "champion", str(version))
     challenger = resolve(client, "challenger")
     if challenger is not None and challenger.version == version:
         client.delete_registered_model_alias(MODEL, "challenger")
+
+
+def _known(client: MlflowClient, version: int) -> Registered:
+    try:
+        return described(client.get_model_version(MODEL, str(version)))
+    except MlflowException as error:
+        if error.error_code in ABSENT:
+            raise RegistryError(f"{MODEL} has no version {version}: {error.message}") from error
+        raise
