@@ -187,6 +187,22 @@ def test_where_nobody_comes_back_sessions_have_one_request() -> None:
     assert float((outcome.clicked >= 0).double().mean()) == pytest.approx((rare >= 0).mean(), abs=0.02)
 
 
+def test_what_only_fits_by_chance_is_not_learnt() -> None:
+    """Where people held out react to nothing in the log's way, constants are kept."""
+    steps, _ = known_steps(60)
+    rng = np.random.default_rng(3)
+    noise = rng.integers(-1, 3, len(steps)), rng.random(len(steps)) < 0.2
+    last = steps.done.copy()
+    steps = Steps(
+        **vars(steps)
+        | {"clicked": noise[0], "done": last | noise[1], "slate": rng.permuted(steps.slate, axis=1)}
+    )
+    eager = PARAMS.model_copy(update={"learning_rate": 0.5})
+    figures = fit_user_model(steps, catalogue(), eager, 7, "noise")[1]
+    for event in ("choice", "leave"):
+        assert figures[f"{event}_loglik"] > figures[f"{event}_constant"] - 0.05
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [({"clicked": -1}, "no click"), ({"user": 0}, "one person")],

@@ -210,7 +210,7 @@ def _optimise(part: "_Choosing | _Leaving", params: UserModelParams, seed: int, 
     optimiser = torch.optim.AdamW(groups, lr=part.rate * params.learning_rate)
     generator = torch.Generator().manual_seed(seed)
     cases = part.cases
-    best, since, kept = float("inf"), 0, _copy(part.parameters)
+    best, since, kept = _held_out_loss(part), 0, _copy(part.parameters)
     with tqdm(total=params.epochs, desc=title, unit="epoch", mininterval=1) as bar:
         for _ in range(params.epochs):
             for batch in part.batches(params.batch, generator):
@@ -221,8 +221,7 @@ def _optimise(part: "_Choosing | _Leaving", params: UserModelParams, seed: int, 
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-            with torch.no_grad():
-                now = float(sum(_losses(part.terms(part.held)).values()))
+            now = _held_out_loss(part)
             bar.set_postfix(loss=f"{now:.3f}", refresh=False)
             bar.update()
             since += 1
@@ -233,6 +232,11 @@ def _optimise(part: "_Choosing | _Leaving", params: UserModelParams, seed: int, 
     with torch.no_grad():
         for name, p in part.parameters.items():
             p.copy_(kept[name])
+
+
+@torch.no_grad()
+def _held_out_loss(part: "_Choosing | _Leaving") -> float:
+    return float(sum(_losses(part.terms(part.held)).values()))
 
 
 def _copy(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
