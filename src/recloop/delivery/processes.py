@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -150,28 +151,51 @@ def last_lines(process: Process, count: int = 15) -> str:
 
 
 def stop(home: Path, name: str, seconds: float = 8) -> bool:
-    """End a process and all that it started; False where it did not run."""
-    process = find(home, name)
+    """End a process and all that it started, also where it died before them; False where nothing ran."""
     note = _notes(home) / f"{name}.json"
-    if process is None:
-        note.unlink(missing_ok=True)
+    try:
+        process = Process(**json.loads(note.read_text()))
+    except FileNotFoundError:
         return False
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    _signal(process.pid, signal.SIGTERM)
+    family = _family(process)
+    for one in family:
+        _send(one, signal.SIGTERM)
     _, left = psutil.wait_procs(family, timeout=seconds)
-    _signal(process.pid, signal.SIGKILL)
+    left += [one for one in _family(process) if one not in left]
     for one in left:
-        try:
-            one.kill()
-        except psutil.NoSuchProcess:
-            continue
+        _send(one, signal.SIGKILL)
     psutil.wait_procs(left, timeout=2)
     note.unlink(missing_ok=True)
-    return True
+    return bool(family)
 
 
-def _signal(group: int, number: int) -> None:
+def _family(process: Process) -> list[psutil.Process]:
+    """Who lives of its group and its descendants; nobody when another process has its pid by now.
+
+    While one member lives the system gives the group's id to nobody else.
+    """
+    family = {}
+    if process.alive:
+        family = {one.pid: one for one in psutil.Process(process.pid).children(recursive=True)}
+    elif _lives(process.pid):
+        return []
+    for one in psutil.process_iter(["status"]):
+        try:
+            in_group = os.getpgid(one.pid) == process.pid
+        except ProcessLookupError:
+            continue
+        if in_group and one.info["status"] != psutil.STATUS_ZOMBIE:
+            family[one.pid] = one
+    return list(family.values())
+
+
+def _lives(pid: int) -> bool:
     try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _send(process: psutil.Process, number: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
