@@ -70,21 +70,25 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def main(cases: Callable[[int], Iterator[Row]], description: str) -> None:
+def main(cases: Callable[[int], Iterator[Row]], description: str, repeats: int = 9, quick: int = 3) -> None:
     """Run the cases with their number of repeats; print a table; write the rows where ``--json`` says."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="three repeats instead of nine")
+    parser.add_argument("--quick", action="store_true", help=f"{quick} repeats instead of {repeats}")
     parser.add_argument("--json", type=Path, help="where to write the rows")
     arguments = parser.parse_args()
     rows = []
     print(f"{'case':<44}{'ours':>12}{'theirs':>12}  {'unit':<14}{'ratio':>7}  {'95 %':<14}peer")
-    for row in cases(3 if arguments.quick else 9):
+    for row in cases(quick if arguments.quick else repeats):
         rows.append(asdict(row))
         bounds = f"{row.low:.2f} to {row.high:.2f}"
         print(
-            f"{row.case:<44}{row.ours:>12,.0f}{row.theirs:>12,.0f}  {row.unit:<14}{row.ratio:>7.2f}"
+            f"{row.case:<44}{_short(row.ours):>12}{_short(row.theirs):>12}  {row.unit:<14}{row.ratio:>7.2f}"
             f"  {bounds:<14}{row.peer}",
             flush=True,
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _short(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.3g}"
