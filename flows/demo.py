@@ -25,7 +25,7 @@ from recloop.intake.readers import read_dataset
 from recloop.settings import Places, places
 from recloop.store import open_store
 
-console = Console()
+console = Console(width=max(130, Console().width))
 REQUESTS = 2000
 CANARY_REQUESTS = 2400
 CANARY_SECONDS = 90.0

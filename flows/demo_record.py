@@ -77,12 +77,16 @@ class Record:
 
     def show(self, console: Console, remark: str) -> None:
         """Print one screen."""
-        table = Table("stage", "s", "MB", "key figure", "where to look", box=None, pad_edge=False)
+        table = Table("stage", "s", "MB", box=None, pad_edge=False)
+        for name in ("key figure", "where to look"):
+            table.add_column(name, no_wrap=True, overflow="ellipsis")
         for line in self.lines:
             table.add_row(line.stage, f"{line.seconds:.1f}", str(line.peak_mb), line.figure, line.look)
         console.print(table)
         total, peak = sum(x.seconds for x in self.lines), max(x.peak_mb for x in self.lines)
         console.print(f"{total:.0f} s in all, at most {peak} MB of memory. {remark}")
+        if self.figures.get("slate"):
+            console.print(f"  a slate: {'; '.join(self.figures['slate'])}", highlight=False)
         for text in self.figures.get("verdict", []):
             console.print(f"  {text}", highlight=False)
 

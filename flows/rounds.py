@@ -108,6 +108,7 @@ def browse(where: Places, requests: int, number: int, record: Record) -> str:
     """Let people browse through the gateway."""
     visit = visitors(where, number).browse(requests)
     record.figures[f"visit_{number}"] = _rewards(visit)
+    record.figures["slate"] = visit.titles
     return said(visit)
 
 

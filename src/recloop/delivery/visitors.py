@@ -32,6 +32,7 @@ class Visit:
         p50_ms: median time to a slate.
         p99_ms: 99th percentile.
         rewards: per policy, the reward of each request.
+        titles: of the last slate, as the person saw them.
     """
 
     requests: int = 0
@@ -41,6 +42,7 @@ class Visit:
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     rewards: dict[str, list[float]] = field(default_factory=dict)
+    titles: list[str] = field(default_factory=list)
 
 
 class Visitors:
@@ -57,6 +59,7 @@ class Visitors:
         self.url, self.market, self.user_ids, self.item_ids = url, market, list(user_ids), list(item_ids)
         self._index = {item_id: i for i, item_id in enumerate(item_ids)}
         self._times: list[float] = []
+        self._turn = asyncio.Semaphore(AT_ONCE)
 
     def browse(self, requests: int, label: str = "people browse") -> Visit:
         """Browse until everyone has left or at least ``requests`` slates were asked for."""
@@ -81,14 +84,15 @@ class Visitors:
         return visit
 
     async def _ask(self, session: aiohttp.ClientSession, person: int) -> dict | None:
-        start = time.monotonic()
         body = {"user_id": self.user_ids[person], "context": {"device": "phone"}}
-        try:
-            async with session.post("/recommend", json=body) as answer:
-                slate = await answer.json() if answer.status == 200 else None
-        except (aiohttp.ClientError, TimeoutError):
-            slate = None
-        self._times.append(time.monotonic() - start)
+        async with self._turn:
+            start = time.monotonic()
+            try:
+                async with session.post("/recommend", json=body) as answer:
+                    slate = await answer.json() if answer.status == 200 else None
+            except (aiohttp.ClientError, TimeoutError):
+                slate = None
+            self._times.append(time.monotonic() - start)
         return slate
 
     async def _react(
@@ -110,6 +114,7 @@ class Visitors:
         acts = []
         for b, slate in got.items():
             visit.fallbacks += slate["fallback"]
+            visit.titles = slate["titles"]
             visit.rewards.setdefault(slate["policy"], []).append(reward[b])
             if clicked[b] >= 0:
                 kinds = ["click"] + ["purchase"] * bought[b]
