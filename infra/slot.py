@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
-os.environ.setdefault("RECLOOP_POLICY", str(ROOT / "models" / "policy"))
+os.environ["RECLOOP_POLICY"] = str(ROOT / "models" / "policy")
 
 from recloop.serving.service import Slot
 

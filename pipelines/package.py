@@ -13,7 +13,8 @@ def main() -> None:
     """Write ``reports/bento.json``."""
     registered = json.loads(Path("reports/registered.json").read_text())
     where = places()
-    built = build_bento(Path.cwd(), Path("models/policy"), where.home)
+    labels = {"mlflow_version": registered["version"], "mlflow_run": registered["run_id"]}
+    built = build_bento(Path.cwd(), Path("models/policy"), where.home, labels)
     if built.policy_sha256 != registered["policy_sha256"]:
         raise SystemExit("models/policy is not the policy that was registered: run `dvc repro register`")
     note_bento(connect(where), registered["version"], built.tag)

@@ -55,6 +55,8 @@ def test_a_bento_is_remembered(where: Places, make_policy: MakePolicy, evidence:
     found = resolve(connect(where), "challenger")
     assert found is not None
     assert found.bento == "recloop_slot:abc"
+    with pytest.raises(RegistryError, match="has no version 9"):
+        note_bento(connect(where), 9, "recloop_slot:abc")
 
 
 def test_what_is_fetched_is_what_was_registered(

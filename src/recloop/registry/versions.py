@@ -105,7 +105,12 @@ def fetch(client: MlflowClient, version: int, into: Path) -> Path:
 
 
 def note_bento(client: MlflowClient, version: int, tag: str) -> None:
-    """Remember which Bento serves a version."""
+    """Remember which Bento serves a version.
+
+    Raises:
+        RegistryError: there is no such version.
+    """
+    _known(client, version)
     client.set_model_version_tag(MODEL, str(version), BENTO, tag)
 
 

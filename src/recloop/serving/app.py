@@ -1,14 +1,13 @@
 """The slot over HTTP: an ASGI app that BentoML mounts, or that runs by itself."""
 
 import hmac
-import logging
 import os
+import re
 import uuid
-from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -17,18 +16,22 @@ from starlette.routing import Route
 
 from recloop.policy import load
 from recloop.schema import Event, now_us
-from recloop.serving.messages import Ask, Feedback, Refusal, refusal
+from recloop.serving.messages import IDENTIFIER, Ask, Feedback, Refusal, refusal
 from recloop.serving.openapi import DOCUMENT
-from recloop.serving.recommender import Recommender
-from recloop.store import StoreError, append, open_store
+from recloop.serving.past import Past
+from recloop.serving.recommender import NothingLeft, Recommender
+from recloop.store import StoreError
 
-log = logging.getLogger("recloop.slot")
 BODY_LIMIT = 64 * 1024
-Handler = Callable[[Request], Awaitable[Response]]
+Parsed = TypeVar("Parsed")
 
 
-class TooLarge(ValueError):
-    """The body is longer than ``BODY_LIMIT``."""
+class Problem(Exception):
+    """Ends the handling of a request with an answer that says why."""
+
+    def __init__(self, status: int, error: str, field: str = "") -> None:
+        super().__init__(error)
+        self.status, self.refusal = status, Refusal(error, field)
 
 
 def answer(content: object, status: int = 200) -> Response:
@@ -37,68 +40,66 @@ def answer(content: object, status: int = 200) -> Response:
 
 
 async def body_of(request: Request) -> bytes:
-    """The body, counted as it comes; raises ``TooLarge``."""
+    """The body, counted as it comes, whatever its header says; raises ``Problem``."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size > BODY_LIMIT:
-            raise TooLarge(f"the body is longer than {BODY_LIMIT} bytes")
+            raise Problem(413, f"the body is longer than {BODY_LIMIT} bytes", "body")
         parts.append(part)
     return b"".join(parts)
 
 
-def guarded(handler: Handler) -> Handler:
-    """Turn what is wrong with a request into an answer that names it."""
+async def parsed(request: Request, decoder: msgspec.json.Decoder[Parsed]) -> Parsed:
+    """The body as a message; raises ``Problem``."""
+    body = await body_of(request)
+    try:
+        return decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        found = refusal(error, body)
+        status = 422 if isinstance(error, msgspec.ValidationError) else 400
+        raise Problem(status, found.error, found.field) from error
+    except UnicodeDecodeError as error:
+        raise Problem(400, f"the body is not UTF-8: {error.reason}", "body") from error
 
-    async def handle(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except msgspec.MsgspecError as error:
-            return answer(refusal(error), 422 if isinstance(error, msgspec.ValidationError) else 400)
-        except UnicodeDecodeError as error:
-            return answer(Refusal(f"the body is not UTF-8: {error.reason}", "body"), 400)
-        except TooLarge as error:
-            return answer(Refusal(str(error), "body"), 413)
-        except ValueError as error:
-            return answer(Refusal(str(error), "exclude"), 422)
 
-    return handle
+async def explain(_: Request, problem: Exception) -> Response:
+    """The answer for a ``Problem``."""
+    assert isinstance(problem, Problem)
+    return answer(problem.refusal, problem.status)
 
 
 def create_app(recommender: Recommender, token: str = "") -> Starlette:
     """The routes of one slot; with a token, feedback needs ``Authorization: Bearer``."""
     ask, act = msgspec.json.Decoder(Ask), msgspec.json.Decoder(Feedback)
+    manifest = recommender.policy.manifest
 
-    @guarded
     async def recommend(request: Request) -> Response:
-        wanted = ask.decode(await body_of(request))
-        request_id = request.headers.get("x-request-id") or uuid.uuid4().hex
+        request_id = _request_id(request)
+        wanted = await parsed(request, ask)
         moment = wanted.context
-        slate = await run_in_threadpool(
-            recommender.recommend,
-            request_id, wanted.user_id, moment.device, moment.ts, wanted.k, wanted.exclude,
-        )  # fmt: skip
+        try:
+            slate = await run_in_threadpool(
+                recommender.recommend,
+                request_id, wanted.user_id, moment.device, moment.ts, wanted.k, wanted.exclude,
+            )  # fmt: skip
+        except NothingLeft as error:
+            raise Problem(422, str(error), "exclude") from error
         return answer(slate.__dict__)
 
-    @guarded
     async def feedback(request: Request) -> Response:
         sent = request.headers.get("authorization", "")
         if token and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
-            return answer(
-                Refusal("feedback needs the token: Authorization: Bearer ...", "authorization"), 401
-            )
-        event = _event(act.decode(await body_of(request)))
-        if recommender.engine is None:
-            return answer(Refusal("this slot has no store: set RECLOOP_STORE_URL"), 503)
+            raise Problem(401, "feedback needs the token: Authorization: Bearer ...", "authorization")
+        event = _event(await parsed(request, act))
         try:
-            kept = await run_in_threadpool(append, recommender.engine, (), [event])
-        except SQLAlchemyError as error:
-            log.warning("feedback was not stored: %s", error)
-            return answer(Refusal("the store cannot be written now: send it again later"), 503)
+            kept = await run_in_threadpool(recommender.past.keep, event)
+        except StoreError as error:
+            raise Problem(503, f"{error}. Send it again later") from error
         return answer({"accepted": kept, "event_id": event.event_id})
 
     async def describe(_: Request) -> Response:
-        return answer(recommender.policy.manifest.model_dump() | {"name": recommender.policy.manifest.name})
+        return answer(manifest.model_dump() | {"name": manifest.name})
 
     async def openapi(_: Request) -> Response:
         return answer(DOCUMENT)
@@ -109,8 +110,17 @@ def create_app(recommender: Recommender, token: str = "") -> Starlette:
             Route("/feedback", feedback, methods=["POST"]),
             Route("/policy", describe),
             Route("/openapi.json", openapi),
-        ]
+            Route("/docs.json", openapi),  # what the page that BentoML shows at / describes
+        ],
+        exception_handlers={Problem: explain},
     )
+
+
+def _request_id(request: Request) -> str:
+    sent = request.headers.get("x-request-id")
+    if sent is not None and not re.search(IDENTIFIER, sent):
+        raise Problem(422, f"X-Request-Id must match {IDENTIFIER}", "X-Request-Id")
+    return sent or uuid.uuid4().hex
 
 
 def _event(sent: Feedback) -> Event:
@@ -118,7 +128,7 @@ def _event(sent: Feedback) -> Event:
         event_id=sent.event_id or uuid.uuid4().hex,
         user_id=sent.user_id,
         item_id=sent.item_id,
-        kind=sent.kind,  # type: ignore[arg-type]
+        kind=sent.kind,
         value=sent.value,
         request_id=sent.request_id,
         ts=now_us() if sent.ts is None else sent.ts,
@@ -131,12 +141,5 @@ def app_from_environment(folder: Path) -> Starlette:
     Raises:
         ArtefactError: the policy is not what its manifest describes; the slot must not start.
     """
-    policy = load(folder)
-    url = os.environ.get("RECLOOP_STORE_URL", "")
-    engine = None
-    if url:
-        try:
-            engine = open_store(url)
-        except StoreError as error:
-            log.error("serving strangers only: %s", error)
-    return create_app(Recommender(policy, engine), os.environ.get("RECLOOP_TOKEN", ""))
+    past = Past(os.environ.get("RECLOOP_STORE_URL", ""))
+    return create_app(Recommender(load(folder), past), os.environ.get("RECLOOP_TOKEN", ""))

@@ -2,12 +2,19 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from recloop.policy import load
+from recloop.policy import ArtefactError, load
+
+NAME = "recloop_slot"
+PARTS = ("bentofile.yaml", "infra/slot.py", "infra/slot-requirements.txt", "src/recloop/__init__.py")
+ROOMS = ("schema", "settings", "store", "features", "policy", "serving")
 
 
 class BuildError(RuntimeError):
@@ -19,7 +26,7 @@ class Built:
     """A Bento in the store under home.
 
     Attributes:
-        tag: ``name:version``; the version is the policy's and the code's hash.
+        tag: ``name:version``; the version is the hash of all that went in.
         policy: name of the policy, as it stands in impressions.
         policy_sha256: the policy's digest.
     """
@@ -34,30 +41,77 @@ def bento_home(home: Path) -> Path:
     return home.resolve() / "bentoml"
 
 
-def build_bento(project: Path, policy: Path, home: Path) -> Built:
+def build_bento(project: Path, policy: Path, home: Path, labels: Mapping[str, object]) -> Built:
     """Build ``project/bentofile.yaml`` with the policy in ``policy``; a Bento of the same parts is kept.
+
+    ``labels`` stand in the Bento's description, such as the registry's version and run. The Bento
+    appears whole or not at all.
 
     Raises:
         ArtefactError: the policy is not sound.
-        BuildError: BentoML refused.
+        BuildError: a part is missing, or BentoML refused.
     """
     manifest = load(policy).manifest
-    version = _version(project, manifest.digest)
-    built = Built(f"recloop_slot:{version}", manifest.name, manifest.digest)
     store = bento_home(home)
-    if (store / "bentos" / "recloop_slot" / version / "bento.yaml").exists():
-        return built
     store.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "bentoml", "build", "--version", version, str(project)],
-        env=_environment(store),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise BuildError(f"bentoml build failed:\n{(done.stdout + done.stderr)[-2000:]}")
+    # BentoML reads no context whose path has a hidden folder, which that of home may have.
+    with (
+        tempfile.TemporaryDirectory(prefix="recloop-") as context_name,
+        tempfile.TemporaryDirectory(prefix="building-", dir=store) as work,
+    ):
+        context = Path(context_name).resolve()
+        version = _gather(project, policy, context, [f"{key}={value}" for key, value in labels.items()])
+        built = Built(f"{NAME}:{version}", manifest.name, manifest.digest)
+        target = store / "bentos" / NAME / version
+        if _is_sound(target, manifest.digest):
+            return built
+        command = [sys.executable, "-m", "bentoml", "build", "--version", version]
+        for key, value in labels.items():
+            command += ["--label", f"{key}={value}"]
+        done = subprocess.run(
+            [*command, "."],
+            cwd=context,
+            env=_environment(Path(work)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise BuildError(f"bentoml build failed:\n{(done.stdout + done.stderr)[-2000:]}")
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (Path(work) / "bentos" / NAME / version).rename(target)
+        (target.parent / "latest").write_text(version)
     return built
+
+
+def _gather(project: Path, policy: Path, context: Path, labels: list[str]) -> str:
+    """Copy what goes into the Bento; returns the hash of it all."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    try:
+        for part in PARTS:
+            (context / part).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(project / part, context / part)
+        for room in ROOMS:
+            place = Path("src", "recloop", room)
+            shutil.copytree(project / place, context / place, ignore=ignored)
+    except (OSError, shutil.Error) as error:
+        raise BuildError(
+            f"{project} lacks a part of the Bento: {error}. Build from a whole checkout"
+        ) from error
+    shutil.copytree(policy, context / "models" / "policy")
+    content = hashlib.sha256("\n".join(labels).encode())
+    for file in sorted(path for path in context.rglob("*") if path.is_file()):
+        content.update(f"{file.relative_to(context)}\n{file.stat().st_size}\n".encode() + file.read_bytes())
+    return content.hexdigest()[:16]
+
+
+def _is_sound(bento: Path, digest: str) -> bool:
+    """Whether a Bento is there, with the policy that it should hold."""
+    try:
+        return (bento / "bento.yaml").exists() and load(bento / "src/models/policy").manifest.digest == digest
+    except ArtefactError:
+        return False
 
 
 def serve_command(
@@ -73,6 +127,8 @@ def serve_command(
     for name in ("bentos", "models"):
         (store / name).mkdir(parents=True, exist_ok=True)
         link = slot_home / name
+        if link.is_symlink() and link.readlink() != store / name:  # home was moved
+            link.unlink()
         if not link.is_symlink():
             link.symlink_to(store / name)
     command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port)]
@@ -82,18 +138,3 @@ def serve_command(
 def _environment(home: Path) -> dict[str, str]:
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(home), "PYTHONWARNINGS": "ignore"}
     return dict(os.environ) | quiet
-
-
-def _version(project: Path, digest: str) -> str:
-    """Hash of the policy and of every file that goes into the Bento."""
-    rooms = ("schema", "settings", "store", "features", "policy", "serving")
-    files = [file for room in rooms for file in (project / "src" / "recloop" / room).rglob("*.py")]
-    files += [
-        project / "bentofile.yaml",
-        project / "infra" / "slot.py",
-        project / "infra/slot-requirements.txt",
-    ]
-    content = hashlib.sha256(digest.encode())
-    for file in sorted(files):
-        content.update(file.read_bytes())
-    return content.hexdigest()[:16]

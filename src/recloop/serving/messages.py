@@ -6,7 +6,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+from recloop.schema import EventKind
+
+IDENTIFIER = r"^[A-Za-z0-9._:-]{1,64}$(?!\n)"  # in Python, $ alone lets a last newline pass
+Identifier = Annotated[str, Meta(pattern=IDENTIFIER)]
 Micros = Annotated[int, Meta(ge=0, lt=2**62, description="microseconds since 1970, UTC")]
 
 
@@ -31,7 +34,7 @@ class Feedback(Struct, forbid_unknown_fields=True):
 
     user_id: Identifier
     item_id: Identifier
-    kind: Annotated[str, Meta(pattern="^(view|click|cart|purchase|rating|dismiss)$")]
+    kind: EventKind
     value: Annotated[float, Meta(ge=-1e12, le=1e12)] = 1.0
     request_id: Identifier | None = None
     event_id: Identifier | None = None
@@ -45,8 +48,19 @@ class Refusal(Struct):
     field: str = ""
 
 
-def refusal(error: msgspec.MsgspecError) -> Refusal:
-    """msgspec's message, with the field that it speaks of on its own."""
+def refusal(error: msgspec.MsgspecError, body: bytes = b"") -> Refusal:
+    """msgspec's message, with the field that it speaks of on its own.
+
+    Where the body is no JSON, that is the key before the place where it breaks, as in ``"k": NaN``.
+    """
     text = str(error)
-    found = re.search(r"(?:unknown|required) field `([^`]*)`", text) or re.search(r"at `\$\.([^`]*)`", text)
-    return Refusal(text, found.group(1) if found else "body")
+    parts = []
+    if found := re.search(r"at `\$\.?([^`]*)`$", text):
+        parts.append(found.group(1))
+    if found := re.search(r"(?:unknown|required) field `(.*?)`", text):
+        parts.append(found.group(1))
+    if found := re.search(r"\(byte (\d+)\)$", text):
+        before = body[: int(found.group(1))]
+        if key := re.search(rb'"([A-Za-z0-9_]{1,64})"\s*:\s*-?$', before):
+            return Refusal(f"{text}: numbers must be finite, words in quotes", key.group(1).decode())
+    return Refusal(text, ".".join(part for part in parts if part) or "body")

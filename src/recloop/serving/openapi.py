@@ -68,18 +68,40 @@ _ACT = operation(
     "Accepted",
     WRONG | {"401": "the token is missing or wrong", "503": "the store cannot be written now"},
 )
+_MANIFEST = {
+    "description": "the manifest",
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "properties": {"name": {"type": "string"}}},
+            "example": {
+                "name": "dqn-0123456789",
+                "format": 1,
+                "algorithm": "dqn",
+                "n_items": 200,
+                "slate": 5,
+                "temperature": 0.3,
+                "exploration": 0.05,
+                "files": {"scorer.onnx": "64 hexadecimal digits of its sha256"},
+            },
+        }
+    },
+}
+
+
+def _get(summary: str, answer: dict) -> dict:
+    return {"get": {"summary": summary, "responses": {"200": answer}}}
+
+
 DOCUMENT = {
     "openapi": "3.1.0",
     "info": {"title": "recloop slot", "version": "1"},
     "paths": {
         "/recommend": _SLATE,
         "/feedback": _ACT,
-        "/policy": {
-            "get": {
-                "summary": "The manifest of the policy that serves",
-                "responses": {"200": {"description": "the manifest"}},
-            }
-        },
+        "/policy": _get("The manifest of the policy that serves, and its name", _MANIFEST),
+        "/livez": _get("Whether the process lives", {"description": "it does"}),
+        "/readyz": _get("Whether it takes requests", {"description": "it does"}),
+        "/metrics": _get("Prometheus metrics", {"description": "as text"}),
     },
     "components": {"schemas": _PARTS},
 }

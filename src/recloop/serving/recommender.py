@@ -1,12 +1,19 @@
 """What a slot does, without HTTP: from a person and a moment to a slate."""
 
-import numpy as np
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+import logging
+from collections.abc import Sequence
 
-from recloop.policy import Policy
-from recloop.schema import Slate, User, now_us
-from recloop.store import find_user, history
+import numpy as np
+
+from recloop.policy import Policy, Slates
+from recloop.schema import Slate, now_us
+from recloop.serving.past import Past
+
+log = logging.getLogger("recloop.slot")
+
+
+class NothingLeft(ValueError):
+    """Every item is excluded or sold out."""
 
 
 class Recommender:
@@ -14,39 +21,40 @@ class Recommender:
 
     Attributes:
         policy: what scores.
-        engine: the store; None where there is none, and then everybody is a stranger.
+        past: what is known of people.
     """
 
-    def __init__(self, policy: Policy, engine: Engine | None) -> None:
-        self.policy, self.engine = policy, engine
+    def __init__(self, policy: Policy, past: Past) -> None:
+        self.policy, self.past = policy, past
         self._rng = np.random.default_rng()
 
-    def _person(self, user_id: str) -> tuple[User | None, list[str]]:
-        if self.engine is None:
-            return None, []
-        spec = self.policy.spec
-        try:
-            user = find_user(self.engine, user_id)
-            return user, history(self.engine, user_id, spec.history, spec.rating_positive)
-        except SQLAlchemyError:  # a slate for a stranger is better than none
-            return None, []
-
     def recommend(
-        self, request_id: str, user_id: str, device: str, ts: int | None, k: int | None, exclude: list[str]
+        self,
+        request_id: str,
+        user_id: str,
+        device: str = "unknown",
+        ts: int | None = None,
+        k: int | None = None,
+        exclude: Sequence[str] = (),
     ) -> Slate:
         """A slate of ``k`` items (the policy's own size where None), less where the catalogue has less.
 
+        ``ts`` is in µs since 1970, UTC; now, if None. Items of ``exclude`` that are not known are
+        passed over.
+
         Raises:
-            ValueError: no item is left.
+            NothingLeft: no item may be shown.
         """
         policy, spec = self.policy, self.policy.spec
-        user, past = self._person(user_id)
-        observation = spec.observation(user, past, device, now_us() if ts is None else ts)
-        excluded = None
-        if exclude:
-            excluded = np.zeros(len(spec.item_ids), bool)
-            excluded[[spec.index[item] for item in exclude if item in spec.index]] = True
-        drawn = policy.sampler.slates(observation, k or policy.manifest.slate, self._rng, excluded)
+        excluded = self._excluded(exclude)
+        size, moment = k or policy.manifest.slate, now_us() if ts is None else ts
+        user, liked = self.past.of(user_id, spec.history, spec.rating_positive)
+        try:
+            drawn = self._draw(spec.observation(user, liked, device, moment), size, excluded)
+        except ValueError as error:  # the scores are not finite: a profile beyond all that was trained on
+            log.error("%s is served as a stranger: %s", user_id, error)
+            liked = []
+            drawn = self._draw(spec.observation(None, liked, device, moment), size, excluded)
         items = [policy.items[i] for i in drawn.items[0]]
         return Slate.model_construct(
             request_id=request_id,
@@ -55,6 +63,18 @@ class Recommender:
             scores=drawn.scores[0].tolist(),
             propensities=drawn.propensities[0].tolist(),
             policy=policy.manifest.name,
-            cold_start=not past,
+            cold_start=not liked,
             fallback=False,
         )
+
+    def _draw(self, observation: dict[str, np.ndarray], k: int, excluded: np.ndarray) -> Slates:
+        return self.policy.sampler.slates(observation, k, self._rng, excluded)
+
+    def _excluded(self, exclude: Sequence[str]) -> np.ndarray:
+        """bool (N,): what must not be shown."""
+        index, sold_out = self.policy.spec.index, self.policy.sampler.excluded
+        excluded = np.zeros(len(index), bool) if sold_out is None else sold_out.copy()
+        excluded[[index[item] for item in exclude if item in index]] = True
+        if excluded.all():
+            raise NothingLeft(f"none of {len(index)} items is left: all are excluded or sold out")
+        return excluded

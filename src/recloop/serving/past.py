@@ -1,0 +1,80 @@
+"""What the store knows of a person, as long as the store can be read."""
+
+import logging
+import threading
+import time
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from recloop.schema import Event, User
+from recloop.store import StoreError, append, find_user, history, open_store
+
+log = logging.getLogger("recloop.slot")
+
+
+class Past:
+    """A store that may be away: everybody is a stranger until it is back.
+
+    Attributes:
+        retry_seconds: how long a store that could not be opened is left alone.
+    """
+
+    retry_seconds = 5.0
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine: Engine | None = None
+        self._opening = threading.Lock()
+        self._reason, self._again = "it is being opened", 0.0
+        self._away = False
+
+    def store(self) -> Engine:
+        """The store, opened on first use and again where that failed before.
+
+        Raises:
+            StoreError: it cannot be opened, or none was given.
+        """
+        if self._engine is not None:
+            return self._engine
+        if not self._url:
+            raise StoreError("this slot was given no store: set RECLOOP_STORE_URL")
+        if time.monotonic() < self._again or not self._opening.acquire(blocking=False):
+            raise StoreError(self._reason)
+        try:
+            self._engine = open_store(self._url)
+        except (StoreError, SQLAlchemyError, ImportError) as error:
+            self._reason = str(error)
+            self._again = time.monotonic() + self.retry_seconds
+            raise StoreError(self._reason) from error
+        finally:
+            self._opening.release()
+        return self._engine
+
+    def of(self, user_id: str, limit: int, rating_positive: float) -> tuple[User | None, list[str]]:
+        """Profile and history (item ids, newest first); a stranger's where they cannot be read."""
+        try:
+            engine = self.store()
+            found = find_user(engine, user_id), history(engine, user_id, limit, rating_positive)
+        except (StoreError, SQLAlchemyError) as error:
+            if not self._away:
+                log.error("everybody is a stranger until the store can be read: %s", error)
+            self._away = True
+            return None, []
+        except ValueError as error:  # a row that no User can hold
+            log.error("the profile of %s cannot be used: %s", user_id, error)
+            return None, []
+        self._away = False
+        return found
+
+    def keep(self, event: Event) -> int:
+        """Write an act of feedback; on disk when it returns. 0 where it was there already.
+
+        Raises:
+            StoreError: it cannot be written now.
+        """
+        try:
+            return append(self.store(), (), [event])
+        except SQLAlchemyError as error:
+            log.error("feedback was not stored: %s", error)
+            raise StoreError(f"the store cannot be written now ({type(error).__name__})") from error
