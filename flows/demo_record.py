@@ -73,13 +73,16 @@ class Record:
 
     def add(self, name: str, seconds: float, peak: int, figure: str, look: str) -> None:
         """Add a stage that was timed elsewhere."""
+        look = look.replace(f"{Path.cwd()}/", "")
         self.lines.append(Line(name, round(seconds, 1), peak // MB, figure, look))
 
     def show(self, console: Console, remark: str) -> None:
         """Print one screen."""
-        table = Table("stage", "s", "MB", box=None, pad_edge=False)
-        for name in ("key figure", "where to look"):
-            table.add_column(name, no_wrap=True, overflow="ellipsis")
+        table = Table(box=None, pad_edge=False)
+        for name in ("stage", "s", "MB", "key figure", "where to look"):
+            table.add_column(
+                name, no_wrap=True, overflow="ellipsis", justify="right" if len(name) < 3 else "left"
+            )
         for line in self.lines:
             table.add_row(line.stage, f"{line.seconds:.1f}", str(line.peak_mb), line.figure, line.look)
         console.print(table)

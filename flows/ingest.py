@@ -21,14 +21,13 @@ def read(path: Path) -> str:
     """Import one file or folder, and put it away so that it is not read twice."""
     engine = open_store(places().store)
     try:
-        report = import_into(engine, read_dataset(path), progress=False)
-        place = "done"
+        said, place = str(import_into(engine, read_dataset(path), progress=False)), "done"
     except DatasetError as error:
-        report, place = error, "refused"
+        said, place = str(error), "refused"
     target = path.parent.parent / f"inbox-{place}"
     target.mkdir(exist_ok=True)
     path.rename(target / path.name)
-    return f"{path.name}: {report}"
+    return f"{path.name}: {said}"
 
 
 @task

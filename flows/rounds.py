@@ -3,6 +3,7 @@
 import csv
 import json
 import threading
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -81,49 +82,62 @@ def first_round() -> str:
     return ", ".join(f"{verdict.name} {verdict.outcome}" for verdict in verdicts)
 
 
-def crowd(where: Places, number: int) -> tuple[Market, list[str]]:
+def crowd(number: int, wave: int) -> tuple[Market, list[str]]:
     """People who are there to browse, and the names under which they are known.
 
-    In the generated market half of its people; with real data strangers who react like the test
-    people's user model.
+    In the generated market half of its people, who come once; with real data strangers who react
+    like the test people's user model, wave after wave.
     """
     params = load_params()
-    if Watermark.load(Path("data/watermark.json")).source == "market":
+    if is_generated():
+        if wave:
+            return GroundTruth(params.market, params.reward, params.seed), []
         market = GroundTruth(params.market, params.reward, params.seed)
         market.seed(params.seed + number)
-        people = torch.arange(VISITORS[number], params.market.users, 2)
-        market.reset_to(people)
-        return market, [market.users[i].user_id for i in people.tolist()]
+        half = torch.arange(VISITORS[number], params.market.users, 2)
+        market.reset_to(half)
+        return market, [market.users[i].user_id for i in half.tolist()]
     spec = FeatureSpec.load(Path("data/features/spec.json"))
     model = UserModel.load(Path("models/user_model/test"))
-    model.seed(params.seed + number)
-    count = params.market.users // 2
-    model.reset(count)
-    model.profile = torch.from_numpy(spec.profile(None)).expand(count, -1).clone()
-    model.history = torch.full((count, spec.history), len(spec.item_ids))
-    return model, [f"visitor-{number}-{i}" for i in range(count)]
+    model.seed(params.seed + number + 100 * wave)
+    people = params.market.users // 2
+    model.reset(people)
+    model.profile = torch.from_numpy(spec.profile(None)).expand(people, -1).clone()
+    model.history = torch.full((people, spec.history), len(spec.item_ids))
+    return model, [f"visitor-{number}-{wave}-{i}" for i in range(people)]
 
 
 def browse(where: Places, requests: int, number: int, record: Record) -> str:
     """Let people browse through the gateway."""
-    visit = visitors(where, number).browse(requests)
+    visit = come(where, requests, number, "people browse")
     record.figures[f"visit_{number}"] = _rewards(visit)
     record.figures["slate"] = visit.titles
     return said(visit)
 
 
-def visitors(where: Places, number: int) -> Visitors:
-    """A crowd before the gateway."""
-    market, user_ids = crowd(where, number)
+def is_generated() -> bool:
+    """Whether the store holds the generated market."""
+    return Watermark.load(Path("data/watermark.json")).source == "market"
+
+
+def come(where: Places, requests: int, number: int, label: str) -> Visit:
+    """Crowds before the gateway, until that many slates were asked for or nobody is left to come."""
     item_ids = FeatureSpec.load(Path("data/features/spec.json")).item_ids
-    return Visitors(f"http://{where.host}:{where.gateway_port}", market, user_ids, item_ids)
+    visit = Visit()
+    for wave in count():
+        market, user_ids = crowd(number, wave)
+        if visit.requests >= requests or not user_ids:
+            break
+        url = f"http://{where.host}:{where.gateway_port}"
+        Visitors(url, market, user_ids, item_ids, visit).browse(requests, label)
+    return visit
 
 
 def said(visit: Visit) -> str:
     """A visit in one line."""
     return (
         f"{visit.requests:,} requests, {visit.failed} failed, {visit.fallbacks} fallbacks,"
-        f" p99 {visit.p99_ms:.0f} ms"
+        f" p99 {1000 * np.quantile(visit.times, 0.99):.0f} ms"
     )
 
 
@@ -135,15 +149,15 @@ def challenge(where: Places, requests: int, seconds: float, record: Record) -> s
     """Release the second policy while people browse; they stop when the gates have decided."""
     found: list[Visit] = []
     engine = open_store(where.store)
-    group, decided = visitors(where, 2), threading.Event()
+    decided = threading.Event()
 
-    def come() -> None:
+    def browse_canary() -> None:
         while not decided.wait(0.2):
             if (opened := rollout.current(engine)) and opened.state == "canary":
-                found.append(group.browse(requests, "people browse, some with the challenger"))
+                found.append(come(where, requests, 2, "people browse, some with the challenger"))
                 return
 
-    thread = threading.Thread(target=come)
+    thread = threading.Thread(target=browse_canary)
     thread.start()
     try:
         verdicts = release(canary_seconds=seconds)

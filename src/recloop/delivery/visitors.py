@@ -29,8 +29,7 @@ class Visit:
         failed: requests without a slate.
         fallbacks: slates that no slot gave.
         seconds: wall time.
-        p50_ms: median time to a slate.
-        p99_ms: 99th percentile.
+        times: seconds to each slate.
         rewards: per policy, the reward of each request.
         titles: of the last slate, as the person saw them.
     """
@@ -39,8 +38,7 @@ class Visit:
     failed: int = 0
     fallbacks: int = 0
     seconds: float = 0.0
-    p50_ms: float = 0.0
-    p99_ms: float = 0.0
+    times: list[float] = field(default_factory=list)
     rewards: dict[str, list[float]] = field(default_factory=dict)
     titles: list[str] = field(default_factory=list)
 
@@ -53,22 +51,26 @@ class Visitors:
         market: how they react; already reset to as many people as there are ``user_ids``.
         user_ids: B names under which they are known.
         item_ids: N item ids, in the market's index order.
+        visit: what to add to; crowds may come one after another.
     """
 
-    def __init__(self, url: str, market: Market, user_ids: Sequence[str], item_ids: Sequence[str]) -> None:
+    def __init__(
+        self, url: str, market: Market, user_ids: Sequence[str], item_ids: Sequence[str], visit: Visit
+    ) -> None:
+        self.visit = visit
         self.url, self.market, self.user_ids, self.item_ids = url, market, list(user_ids), list(item_ids)
         self._index = {item_id: i for i, item_id in enumerate(item_ids)}
         self._times: list[float] = []
         self._turn = asyncio.Semaphore(AT_ONCE)
 
-    def browse(self, requests: int, label: str = "people browse") -> Visit:
-        """Browse until everyone has left or at least ``requests`` slates were asked for."""
-        return asyncio.run(self._browse(requests, label))
+    def browse(self, requests: int, label: str = "people browse") -> None:
+        """Browse until everyone has left or the visit has at least ``requests`` requests."""
+        asyncio.run(self._browse(requests, label))
 
-    async def _browse(self, requests: int, label: str) -> Visit:
-        visit, alive = Visit(), np.ones(len(self.user_ids), bool)
+    async def _browse(self, requests: int, label: str) -> None:
+        visit, alive = self.visit, np.ones(len(self.user_ids), bool)
         start = time.monotonic()
-        bar = tqdm(total=requests, desc=label, unit=" requests", mininterval=1)
+        bar = tqdm(total=requests, initial=visit.requests, desc=label, unit=" requests", mininterval=1)
         connector = aiohttp.TCPConnector(limit=AT_ONCE)
         async with aiohttp.ClientSession(self.url, connector=connector) as session:
             while alive.any() and visit.requests < requests:
@@ -78,10 +80,8 @@ class Visitors:
                 visit.requests += len(people)
                 bar.update(len(people))
         bar.close()
-        visit.seconds = time.monotonic() - start
-        if self._times:
-            visit.p50_ms, visit.p99_ms = (1000 * np.quantile(self._times, [0.5, 0.99])).tolist()
-        return visit
+        visit.seconds += time.monotonic() - start
+        visit.times += self._times
 
     async def _ask(self, session: aiohttp.ClientSession, person: int) -> dict | None:
         body = {"user_id": self.user_ids[person], "context": {"device": "phone"}}

@@ -205,7 +205,7 @@ def _indices(spec: FeatureSpec) -> pl.Expr:
 
 def _padded(lists: pl.Series, fill: float, dtype: type) -> np.ndarray:
     lengths = lists.list.len().to_numpy()
-    matrix = np.full((len(lists), int(lengths.max())), fill, dtype)
+    matrix: np.ndarray = np.full((len(lists), int(lengths.max())), fill, dtype)
     matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = lists.explode().to_numpy()
     return matrix
 

@@ -71,9 +71,9 @@ class FeatureSpec(BaseModel):
             vector[at + (values.index(value) if value in values else len(values))] = 1
             at += len(values) + 1
         for name, scale in self.scales.items():
-            value = None if user is None else user.attributes.get(name)
-            known = isinstance(value, int | float)
-            vector[at : at + 2] = ((value - scale.mean) / scale.std, 0) if known else (0, 1)
+            number = None if user is None else user.attributes.get(name)
+            known = isinstance(number, int | float)
+            vector[at : at + 2] = ((number - scale.mean) / scale.std, 0) if known else (0, 1)  # type: ignore[operator]
             at += 2
         return vector
 

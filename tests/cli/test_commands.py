@@ -1,0 +1,93 @@
+"""The commands, as a person or a program calls them."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from recloop.cli import app
+from recloop.schema import Item
+from recloop.settings import places
+from recloop.store import Refused, add_items, append, open_store
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for name in ("GATEWAY", "BLUE", "GREEN", "MLFLOW", "PREFECT"):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            monkeypatch.setenv(f"RECLOOP_{name}_PORT", str(probe.getsockname()[1]))
+    runner = CliRunner()
+    return lambda *words: runner.invoke(app, words)
+
+
+def test_doctor_finds_this_machine_well_and_says_so_in_json(run):
+    found = {finding["what"]: finding for finding in json.loads(run("doctor", "--json").stdout)}
+    assert found["python"]["well"]
+    assert found["versions"]["well"], found["versions"]["found"]
+    assert found["params.yaml"]["well"]
+    assert found["store"]["found"] == "sqlite opens"
+
+
+def test_doctor_names_a_port_that_is_taken_and_what_to_do(run, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("RECLOOP_BLUE_PORT", str(taken.getsockname()[1]))
+        answer = run("doctor", "--json")
+    wrong = [finding for finding in json.loads(answer.stdout) if not finding["well"]]
+    assert [finding["what"] for finding in wrong] == [f"port {taken_port(monkeypatch)} (blue)"]
+    assert "RECLOOP_BLUE_PORT" in wrong[0]["do"]
+    assert answer.exit_code == 1
+
+
+def taken_port(_: object) -> int:
+    return places().blue_port
+
+
+def test_status_of_an_empty_home(run):
+    answer = json.loads(run("status", "--json").stdout)
+    assert answer["processes"] == []
+    assert answer["champion"] is None
+    assert "recloop up" in run("status").stdout
+
+
+def test_mark_and_log_tell_how_far_the_log_has_come(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    add_items(open_store(places().store), [Item(item_id="a", title="a")])
+    assert json.loads(run("data", "mark", "--json").stdout)["watermark"]["source"] == "own"
+    assert json.loads(run("data", "log", "--json").stdout)["source"] == "own"
+    assert Path("data/watermark.json").exists()
+
+
+def test_quarantine_shows_the_reason(run):
+    append(open_store(places().store), refused=[Refused("http", "event", "ts: too old", {"user_id": "u"})])
+    (row,) = json.loads(run("quarantine", "list", "--json").stdout)
+    assert row["reason"] == "ts: too old"
+    assert row["body"] == {"user_id": "u"}
+
+
+def test_an_unknown_dataset_or_a_missing_folder_is_a_clear_error(run, tmp_path):
+    answer = run("import", "nonsense", str(tmp_path))
+    assert answer.exit_code == 1
+    assert "movielens" in answer.stderr
+    answer = run("import", "movielens", str(tmp_path / "nowhere"))
+    assert answer.exit_code == 1
+    assert "nowhere" in answer.stderr.replace("\n", "")
+
+
+def test_a_rollout_that_is_not_open_cannot_be_promoted(run):
+    for word in ("promote", "abort"):
+        answer = run("rollout", word)
+        assert answer.exit_code == 1
+        assert "no rollout is open" in answer.stderr
+    assert json.loads(run("rollout", "history", "--json").stdout) == []
+
+
+def test_down_without_up_says_so(run):
+    assert "was not up" in run("down").stdout

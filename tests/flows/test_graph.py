@@ -1,0 +1,87 @@
+"""The flow's graph is dvc.yaml's: order, skipping, waiting for each other, and clear failures."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from flows.graph import StageError, run_stage, stages
+
+ROOT = Path(__file__).parents[2]
+GRAPH = """
+stages:
+  last:
+    cmd: cat middle > last && echo made last
+    deps: [middle]
+    outs: [last]
+  middle:
+    cmd: cat first > middle
+    deps: [first]
+    outs: [middle]
+  first:
+    cmd: echo {word} > first
+    outs: [first]
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A DVC project of three small stages, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], check=True)
+    Path("dvc.yaml").write_text(GRAPH.format(word="one"))
+    return tmp_path
+
+
+def silent(_: str) -> None:
+    return
+
+
+def test_stages_come_after_what_they_need(project):
+    assert stages() == ["first", "middle", "last"]
+
+
+def test_a_second_run_runs_nothing_and_a_change_only_what_depends_on_it(project):
+    assert [run_stage(name, silent).ran for name in stages()] == [True, True, True]
+    assert [run_stage(name, silent).ran for name in stages()] == [False, False, False]
+    Path("middle").write_text("spoilt")
+    assert [run_stage(name, silent).ran for name in stages()] == [False, True, False]
+
+
+def test_what_a_stage_says_is_heard(project):
+    heard: list[str] = []
+    for name in stages():
+        run_stage(name, heard.append)
+    assert "made last" in heard
+
+
+def test_two_runs_at_once_wait_for_each_other(project):
+    Path("dvc.yaml").write_text(GRAPH.format(word="one").replace("cat first", "sleep 1 && cat first"))
+    ran: list[bool] = []
+
+    def run() -> None:
+        for name in stages():
+            ran.append(run_stage(name, silent).ran)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ran) == [False] * 3 + [True] * 3, "each stage ran once, and nobody failed"
+
+
+def test_a_failing_stage_says_what_its_command_said(project):
+    Path("dvc.yaml").write_text("stages:\n  bad:\n    cmd: echo the disk is full >&2; exit 3\n")
+    with pytest.raises(StageError, match="the disk is full"):
+        run_stage("bad", silent)
+
+
+def test_the_project_s_own_graph_is_read(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = stages()
+    assert names[0] == "collect"
+    assert names.index("train") < names.index("evaluate") < names.index("register") < names.index("package")
