@@ -82,7 +82,7 @@ def test_the_loop_closes(project, demo):
     assert demo.returncode == 0, demo.stdout[-3000:] + demo.stderr[-3000:]
     where = places(home=project / "var")
     found = json.loads((project / "var/demo.json").read_text())
-    assert [line["stage"] for line in found["lines"]][0] == "prefect server"
+    assert found["lines"][0]["stage"] == "prefect server"
     assert (project / "reports/demo.png").stat().st_size > 10_000
     with open_store(where.store).connect() as connection:
         policies = set(connection.execute(select(impressions.c.policy).distinct()).scalars())

@@ -203,7 +203,10 @@ def status(json_: AsJson = False) -> None:
         as_json(content)
         return
     rows = [p | {"address": f"http://{where.host}:{p['port']}" if p["port"] else ""} for p in parts]
-    as_table(rows, ["name", "pid", "address", "log"], "processes" if rows else "nothing runs: `recloop up`")
+    if rows:
+        as_table(rows, ["name", "pid", "address", "log"])
+    else:
+        console.print("nothing runs: `recloop up` starts it")
     console.print(f"champion: {champion or 'none yet'}" + (f" in slot {found[1].champion}" if found else ""))
     if rollout:
         console.print(f"rollout {rollout.id}: {rollout.challenger} is {rollout.state}")
