@@ -8,6 +8,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 os.environ["RECLOOP_POLICY"] = str(ROOT / "models" / "policy")
 
-from recloop.serving.service import Slot
+from recloop.serving.service import Slot  # noqa: E402
 
 __all__ = ["Slot"]

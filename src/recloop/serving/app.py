@@ -11,13 +11,13 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from recloop.policy import load
 from recloop.schema import Event, now_us
 from recloop.serving.messages import IDENTIFIER, Ask, Feedback, Refusal, refusal
-from recloop.serving.openapi import DOCUMENT
+from recloop.serving.openapi import DOCUMENT, PAGE
 from recloop.serving.past import Past
 from recloop.serving.recommender import NothingLeft, Recommender
 from recloop.store import StoreError
@@ -104,13 +104,17 @@ def create_app(recommender: Recommender, token: str = "") -> Starlette:
     async def openapi(_: Request) -> Response:
         return answer(DOCUMENT)
 
+    async def page(_: Request) -> Response:
+        return HTMLResponse(PAGE)
+
     return Starlette(
         routes=[
             Route("/recommend", recommend, methods=["POST"]),
             Route("/feedback", feedback, methods=["POST"]),
             Route("/policy", describe),
             Route("/openapi.json", openapi),
-            Route("/docs.json", openapi),  # what the page that BentoML shows at / describes
+            Route("/docs.json", openapi),  # where BentoML would describe its own, and has none
+            Route("/", page),
         ],
         exception_handlers={Problem: explain},
     )

@@ -105,3 +105,18 @@ DOCUMENT = {
     },
     "components": {"schemas": _PARTS},
 }
+# Swagger UI from the files that BentoML brings; its own page at / would also call on Google.
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><title>recloop slot</title>
+<link rel="stylesheet" href="./static_content/swagger-ui.css">
+</head>
+<body>
+<p>This slot is described by <a href="./openapi.json">openapi.json</a>.</p>
+<div id="swagger-ui"></div>
+<script src="./static_content/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "./openapi.json", dom_id: "#swagger-ui"})</script>
+</body>
+</html>
+"""

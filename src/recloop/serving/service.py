@@ -5,13 +5,23 @@ import os
 from pathlib import Path
 
 import bentoml
+from bentoml.exceptions import BentoMLException
 from starlette.applications import Starlette
 
+from recloop.policy import ArtefactError
 from recloop.serving.app import app_from_environment
 
 HOT_PATH = "recommend,feedback"
 
-app: Starlette = app_from_environment(Path(os.environ["RECLOOP_POLICY"]))
+
+def _app() -> Starlette:
+    try:
+        return app_from_environment(Path(os.environ["RECLOOP_POLICY"]))
+    except ArtefactError as error:  # a ValueError, for which BentoML would say that there is no such Bento
+        raise BentoMLException(f"this policy must not be served: {error}") from error
+
+
+app = _app()
 
 
 @bentoml.service(

@@ -1,0 +1,106 @@
+"""A Bento as ``bentoml serve`` runs it, over HTTP."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from sqlalchemy import Engine
+
+from recloop.schema import Slate
+from recloop.serving.build import Built, bento_home, serve_command
+from recloop.serving.openapi import DOCUMENT
+from recloop.store import history
+
+pytestmark = pytest.mark.slow
+
+
+def start(built: Built, home: Path, slot_home: Path, **extra: str) -> tuple[subprocess.Popen, str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    argv, environment = serve_command(built.tag, home, slot_home, "127.0.0.1", port)
+    with (slot_home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            argv, env=environment | extra, stdout=log, stderr=log, start_new_session=True
+        )
+    return process, f"http://127.0.0.1:{port}"
+
+
+def wait_ready(process: subprocess.Popen, url: str) -> bool:
+    """Whether it becomes ready before it ends."""
+    while process.poll() is None:
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return True
+        except httpx.TransportError:
+            time.sleep(0.05)
+    return False
+
+
+def end(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        family = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+        psutil.wait_procs(family, 10)
+        assert not [one for one in family if one.is_running()]
+
+
+@pytest.fixture
+def served(built: Built, home: Path, tmp_path: Path, url: str, engine: Engine) -> Iterator[str]:
+    process, address = start(built, home, tmp_path / "blue", RECLOOP_STORE_URL=url, RECLOOP_TOKEN="s3cret")
+    try:
+        assert wait_ready(process, address), (tmp_path / "blue/log").read_text()
+        yield address
+    finally:
+        end(process)
+
+
+def test_a_served_bento(served: str, engine: Engine, built: Built, tmp_path: Path) -> None:
+    with httpx.Client(base_url=served) as client:
+        answer = client.post("/recommend", json={"user_id": "known", "k": 5}, headers={"X-Request-Id": "r1"})
+        slate = Slate.model_validate_json(answer.content)
+        assert (slate.request_id, slate.policy, slate.cold_start) == ("r1", built.policy, True)
+        act = {"user_id": "known", "item_id": "i1", "kind": "click", "request_id": "r1"}
+        assert client.post("/feedback", json=act).status_code == 401
+        told = client.post("/feedback", json=act, headers={"Authorization": "Bearer s3cret"})
+        assert told.json()["accepted"] == 1
+        assert history(engine, "known", 5, 4.0) == ["i1"]
+        assert not client.post("/recommend", json={"user_id": "known"}).json()["cold_start"]
+        for body in ("", "{", '{"user_id": "p", "k": NaN}', '{"user_id": "p", "x": 1}', " " * 70_000):
+            refused = client.post("/recommend", content=body)
+            assert refused.status_code in (400, 413, 422)
+            assert refused.json()["field"]
+        assert client.get("/policy").json()["name"] == built.policy
+        assert client.get("/openapi.json").json() == DOCUMENT
+        assert client.get("/docs.json").json() == DOCUMENT
+        page = client.get("/").text
+        assert "google" not in page
+        for link in re.findall(r'(?:href|src)="([^"]*)"', page):
+            assert client.get(link.removeprefix(".")).status_code == 200, link
+        for path in DOCUMENT["paths"]:
+            assert client.get(path).status_code in (200, 405), path
+        assert "recloop_slot" in client.get("/metrics").text
+    assert "Traceback" not in (tmp_path / "blue/log").read_text()
+
+
+def test_an_altered_policy_is_not_served(built: Built, home: Path, tmp_path: Path) -> None:
+    here = bento_home(tmp_path / "var") / "bentos"
+    shutil.copytree(bento_home(home) / "bentos", here)
+    (here / built.tag.replace(":", "/") / "src/models/policy/items.json").write_text("{}")
+    process, address = start(built, tmp_path / "var", tmp_path / "blue")
+    try:
+        assert not wait_ready(process, address)
+        assert process.returncode != 0
+        assert "items.json was altered" in (tmp_path / "blue/log").read_text()
+    finally:
+        end(process)
