@@ -18,12 +18,13 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.demo_record import Record
+from flows.graph import StageError
 from recloop.cli.system import gateway, prefect_environment
 from recloop.delivery import processes, slots
-from recloop.intake import DatasetError, import_into
+from recloop.intake import DatasetError, SourceConflict, import_into
 from recloop.intake.readers import read_dataset
 from recloop.settings import Places, places
-from recloop.store import open_store
+from recloop.store import StoreError, open_store
 
 console = Console(width=max(130, Console().width))
 REQUESTS = 2000
@@ -48,8 +49,8 @@ def main() -> int:
     try:
         _import(where, wanted.data, record)
         _run(where, wanted, record)
-    except (DatasetError, processes.ProcessError) as error:
-        console.print(f"[red]{error}[/red]")
+    except (DatasetError, SourceConflict, StageError, StoreError, processes.ProcessError) as error:
+        console.print(str(error), style="red", markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
         console.print("interrupted; `make demo` goes on from here")

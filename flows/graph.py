@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import networkx
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from filelock import FileLock
 
@@ -70,10 +71,17 @@ def run_stage(name: str, say: Callable[[str], None]) -> StageRun:
         )
         tail = _follow(child, say)
         if child.wait():
-            raise StageError(
-                f"stage {name} failed (exit {child.returncode}). Its last lines:\n" + "\n".join(tail)
-            )
+            raise StageError(_explain(name, child.returncode, "\n".join(tail)))
     return StageRun(name, True, time.monotonic() - start)
+
+
+def _explain(name: str, status: int, tail: str) -> str:
+    text = f"stage {name} failed (exit {status}). Its last lines:\n{tail}"
+    if "No space left" in tail or "disk is full" in tail:
+        text += "\nThe disk is full: free some space, or set RECLOOP_HOME to another disk; then run it again."
+    elif status < 0:
+        text += f"\nIt was killed by signal {-status}; run it again: it goes on from what is there."
+    return text
 
 
 def _changed(name: str) -> bool:
@@ -99,8 +107,11 @@ def _follow(child: subprocess.Popen, say: Callable[[str], None]) -> list[str]:
 
 def main(name: str) -> None:
     """Run one stage, whatever the state of the others."""
-    with Repo(".") as repo:
-        repo.reproduce([name], single_item=True)
+    try:
+        with Repo(".") as repo:
+            repo.reproduce([name], single_item=True)
+    except DvcException as error:
+        sys.exit(f"{error.__cause__ or error}")
 
 
 if __name__ == "__main__":

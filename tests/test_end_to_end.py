@@ -3,15 +3,19 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from ruamel.yaml import YAML
 from sqlalchemy import select
 
+from recloop.delivery.processes import free_port
 from recloop.registry import connect, resolve
 from recloop.settings import places
 from recloop.store import open_store
@@ -72,9 +76,43 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def demo(project):
-    """The demo, once for all tests."""
+def interrupted(project):
+    """The demo, interrupted while it runs its first stages."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "flows.demo", "--requests", "300"],
+        cwd=project,
+        env=environment(project),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (project / "data/snapshot").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(child.pid, signal.SIGINT)
+    said = child.communicate(timeout=60)[0]
+    return child.returncode, said, left_in(project)
+
+
+@pytest.fixture(scope="module")
+def demo(project, interrupted):
+    """The demo, once for all tests, after one that was interrupted."""
     return run(project, "-m", "flows.demo", "--requests", "300")
+
+
+def left_in(folder: Path) -> list[dict]:
+    """Processes that work in a folder."""
+    found = [p.info for p in psutil.process_iter(["pid", "cmdline", "cwd", "status"])]
+    return [p for p in found if p["cwd"] == str(folder) and p["status"] != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.slow
+def test_an_interrupted_demo_ends_and_leaves_nothing_running(interrupted):
+    status, said, left = interrupted
+    assert status != 0
+    assert "goes on from here" in said, said[-2000:]
+    assert left == []
 
 
 @pytest.mark.slow
@@ -93,8 +131,7 @@ def test_the_loop_closes(project, demo):
 
 @pytest.mark.slow
 def test_nothing_is_left_running(project, demo):
-    left = [p.info for p in psutil.process_iter(["cmdline", "cwd"]) if p.info["cwd"] == str(project)]
-    assert left == []
+    assert left_in(project) == []
 
 
 @pytest.mark.slow
@@ -104,6 +141,51 @@ def test_a_second_demo_and_a_second_repro_run_nothing(project, demo):
     assert "nothing has changed" in again.stdout
     repro = run(project, "-m", "dvc", "repro")
     assert "Data and pipelines are up to date" in repro.stdout, repro.stdout[-2000:] + repro.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_up_serves_what_was_learnt_and_down_stops_it(project, demo):
+    """The same system to stay: Prefect with its deployments, MLflow, gateway and the champion's slot."""
+    ports = {f"RECLOOP_{n}_PORT": str(free_port()) for n in ("GATEWAY", "BLUE", "GREEN", "MLFLOW", "PREFECT")}
+    command = [sys.executable, "-c", "from recloop.cli import app; app()"]
+    settings = {"cwd": project, "env": environment(project) | ports, "text": True}
+    up = subprocess.Popen([*command, "up"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **settings)
+    try:
+        said = next((line for line in up.stdout if "recloop is up" in line), None)
+        assert said, "recloop up ended before it was up"
+        status = json.loads(
+            subprocess.run([*command, "status", "--json"], capture_output=True, **settings).stdout
+        )
+        names = {process["name"] for process in status["processes"]}
+        assert names >= {"prefect", "mlflow", "gateway", "worker", status["slot"]}
+        gateway = f"http://127.0.0.1:{ports['RECLOOP_GATEWAY_PORT']}"
+        slate = httpx.post(f"{gateway}/recommend", json={"user_id": "somebody", "k": 3}, timeout=10).json()
+        assert slate["policy"] == status["champion"]
+        assert slate["cold_start"]
+        assert deployments(ports["RECLOOP_PREFECT_PORT"]) == {
+            "nightly",
+            "hourly",
+            "every-five-minutes",
+            "on-demand",
+        }
+        again = subprocess.run([*command, "up"], capture_output=True, **settings)
+        assert again.returncode == 1
+        assert "up already" in again.stderr
+    finally:
+        down = subprocess.run([*command, "down"], capture_output=True, **settings)
+        up.wait(timeout=60)
+    assert "recloop is down" in down.stdout
+    assert left_in(project) == []
+
+
+def deployments(port: str) -> set[str]:
+    """Those with which the Prefect server answers, once the worker has made all four."""
+    for _ in range(150):
+        found = httpx.post(f"http://127.0.0.1:{port}/api/deployments/filter", json={}, timeout=10).json()
+        if len(found) == 4:
+            break
+        time.sleep(0.4)
+    return {deployment["name"] for deployment in found}
 
 
 @pytest.mark.slow

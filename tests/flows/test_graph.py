@@ -80,6 +80,24 @@ def test_a_failing_stage_says_what_its_command_said(project):
         run_stage("bad", silent)
 
 
+def test_a_full_disk_says_what_to_do(project):
+    """/dev/full refuses every write as a full disk does."""
+    Path("dvc.yaml").write_text("stages:\n  full:\n    cmd: echo data > /dev/full\n")
+    with pytest.raises(StageError, match="free some space"):
+        run_stage("full", silent)
+
+
+def test_a_killed_stage_is_named_and_the_next_run_does_it(project):
+    Path("dvc.yaml").write_text(
+        GRAPH.format(word="one").replace("cat first", "test -e again || kill -9 $$; cat first")
+    )
+    assert run_stage("first", silent).ran
+    with pytest.raises(StageError, match="middle failed"):
+        run_stage("middle", silent)
+    Path("again").touch()
+    assert [run_stage(name, silent).ran for name in stages()] == [False, True, True]
+
+
 def test_the_project_s_own_graph_is_read(monkeypatch):
     monkeypatch.chdir(ROOT)
     names = stages()
