@@ -1,6 +1,7 @@
 """The double DQN against a decision process that is solved exactly, and against faults."""
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -79,7 +80,7 @@ SHAPE = Shape(np.eye(ACTIONS, dtype=np.float32), 1, STATES, 1)
 @pytest.fixture(scope="module", autouse=True)
 def running():
     torch.set_num_threads(1)
-    with cluster():
+    with cluster(workers=4):
         yield
 
 
@@ -119,9 +120,18 @@ def test_the_same_seed_learns_the_same():
 
 
 @pytest.mark.slow
-def test_remote_env_runners_learn_too():
-    algorithm = build_dqn(agent(num_env_runners=1), 1, SHAPE, Maze)
+def test_two_remote_env_runners_and_two_remote_learners_learn_too():
+    algorithm = build_dqn(agent(num_env_runners=2, num_learners=2), 1, SHAPE, Maze)
     assert (learnt(algorithm, 30_000).argmax(1) == exact().argmax(1)).all()
+    assert algorithm.mean_loss() < 0.1
+    algorithm.stop()
+
+
+@pytest.mark.slow
+def test_the_fault_of_a_remote_env_runner_is_told():
+    algorithm = build_dqn(agent(num_env_runners=1), 1, SHAPE, lambda: Maze(np.full_like(PAYS, np.nan)))
+    with pytest.raises(NotFiniteError, match="not finite"):
+        algorithm.step()
     algorithm.stop()
 
 
@@ -152,8 +162,6 @@ def test_replay_keeps_the_newest_and_samples_all_of_it():
 
 
 def test_the_export_scores_like_the_network(tmp_path):
-    import onnxruntime
-
     torch.manual_seed(0)
     network = TwoTower(torch.randn(50, 7), 5, 4, 8, 16)
     observation = {

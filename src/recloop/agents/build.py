@@ -52,6 +52,7 @@ def build_dqn(agent: AgentParams, seed: int, shape: Shape, market: Callable[[], 
     )
     config.framework("torch")
     config.env_runners(env_runner_cls=MarketRunner, num_env_runners=agent.num_env_runners)
+    config.fault_tolerance(restart_failed_env_runners=False)  # a failure ends the run, which can go on later
     config.learners(
         num_learners=agent.num_learners,
         num_gpus_per_learner=_gpus_per_learner(agent.num_gpus_per_learner),

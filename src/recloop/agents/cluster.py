@@ -14,11 +14,12 @@ OBJECT_STORE_BYTES = 100 * 1024**2  # batches stay in the learner's process; Ray
 
 
 @contextmanager
-def cluster() -> Iterator[None]:
-    """The cluster that ``RAY_ADDRESS`` names, else one of this process alone, which ends with it.
+def cluster(workers: int = 0) -> Iterator[None]:
+    """The cluster that ``RAY_ADDRESS`` names, else one of this process and ``workers``, which ends with it.
 
     The latter listens on loopback, asks for a token that only its processes know (Ray asks for one
-    unless ``RAY_AUTH_MODE`` is set, and takes ``RAY_AUTH_TOKEN``), and leaves no files.
+    unless ``RAY_AUTH_MODE`` is set, and takes ``RAY_AUTH_TOKEN``), and leaves no files. If this process is
+    killed, Ray's processes notice and end too, two small ones of them a minute later.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -27,7 +28,7 @@ def cluster() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         if not os.environ.get("RAY_ADDRESS"):
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            options |= {"include_dashboard": False, "num_cpus": max(2, os.cpu_count() or 1)}
+            options |= {"include_dashboard": False, "num_cpus": 1 + workers}
             options |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
         ray.init(**options)
         try:

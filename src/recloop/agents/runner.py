@@ -1,7 +1,9 @@
 """An RLlib env runner that steps many people at once and returns columns, never episodes."""
 
+from collections.abc import Callable
 from typing import Any
 
+import ray
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.env.env_runner import EnvRunner
@@ -84,6 +86,10 @@ class MarketRunner(EnvRunner, Checkpointable):
         following = {f"next_{name}": x for name, x in after.items()}
         return {**before, **following, "action": action, "reward": outcome.reward, "done": outcome.done}
 
+    def apply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call ``func`` on this runner; an error reaches the algorithm, where RLlib's would end us."""
+        return func(self, *args, **kwargs)
+
     def finished(self) -> tuple[Tensor, Tensor]:
         """Returns and lengths of the sessions that ended since the last call."""
         empty = torch.zeros(0)
@@ -104,6 +110,9 @@ class MarketRunner(EnvRunner, Checkpointable):
         return (), {"config": self.config}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take the learner's weights."""
-        if COMPONENT_RL_MODULE in state:
-            self.module.set_state(state[COMPONENT_RL_MODULE])
+        """Take the learner's weights, which come to a remote runner as a reference."""
+        weights = state.get(COMPONENT_RL_MODULE)
+        if isinstance(weights, ray.ObjectRef):
+            weights = ray.get(weights)
+        if weights is not None:
+            self.module.set_state(weights)

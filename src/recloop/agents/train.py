@@ -41,7 +41,7 @@ def train(
     A run that was killed goes on from its last checkpoint if parameters and data are the same.
 
     Raises:
-        TrainingError: an empty catalogue.
+        TrainingError: an empty catalogue, or a user model of another one.
         NotFiniteError: the market pays rewards that are not numbers.
     """
     torch.set_num_threads(1)  # threads that wait for each other cost such small networks more than they give
@@ -49,14 +49,20 @@ def train(
     catalogue = Catalogue.load(features / "items.npz")
     if not len(catalogue.features):
         raise TrainingError("the catalogue is empty: add items to the store, then advance the watermark")
+    judge = UserModel.load(user_model)
+    if judge.n_items != len(catalogue.features):
+        raise TrainingError(
+            f"the user model knows {judge.n_items} items, the catalogue has {len(catalogue.features)}:"
+            " fit it again with `dvc repro user_model`"
+        )
     inputs = [features / "spec.json", features / "items.npz", *sorted(user_model.iterdir())]
     store = checkpoints / fingerprint(params, inputs)
-    with cluster():
+    with cluster(params.agent.num_env_runners + params.agent.num_learners):
         algorithm = _build(params, spec, catalogue, user_model)
         progress = resume(store, algorithm)
-        network = _learn(algorithm, params, user_model, store, progress)
+        network = _learn(algorithm, params, judge, store, progress)
         algorithm.stop()
-    _export(network, params, spec, catalogue, features, user_model, out)
+    _export(network, params, spec, catalogue, features, judge, out)
     figures = _report(params, progress, reports)
     shutil.rmtree(store, ignore_errors=True)
     return figures
@@ -83,9 +89,9 @@ class _Stop:
 
 
 def _learn(
-    algorithm: MarketDQN, params: Params, user_model: Path, store: Path, progress: Progress
+    algorithm: MarketDQN, params: Params, judge: UserModel, store: Path, progress: Progress
 ) -> nn.Module:
-    agent, judge = params.agent, UserModel.load(user_model)
+    agent = params.agent
     every = max(1, agent.env_steps // REPORTS)
     stop, start, before = _Stop(), time.monotonic(), progress.seconds
     bar = tqdm(
@@ -146,13 +152,13 @@ def _export(
     spec: FeatureSpec,
     catalogue: Catalogue,
     features: Path,
-    user_model: Path,
+    judge: UserModel,
     out: Path,
 ) -> None:
     items = [Item(**row) for row in json.loads((features / "items.json").read_text())]
     with tempfile.TemporaryDirectory() as work:
         scorer = Path(work) / "scorer.onnx"
-        export_onnx(network.cpu(), UserModel.load(user_model).reset(2), scorer)
+        export_onnx(network.cpu(), judge.reset(2), scorer)
         serving = params.serving
         write_artefact(
             out,

@@ -1,0 +1,185 @@
+"""Training as a stage: what it learns, what it writes, and what a kill leaves."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from recloop import policy
+from recloop.agents import TrainingError, train
+from recloop.agents.train import greedy_return
+from recloop.features import Catalogue, FeatureSpec
+from recloop.market import UserModel
+from recloop.market.response import Response
+from recloop.market.user_model import Start
+from recloop.schema import Item
+from recloop.settings import Params, load_params
+
+ITEMS, HISTORY = 12, 4
+BAIT, GOOD = range(0, 4), range(4, 6)
+
+
+def params(**agent: object) -> Params:
+    found = load_params()
+    small = {"env_steps": 16_384, "users_at_once": 128, "train_batch": 128, "dim": 8, "hidden": 32}
+    small |= {"replay_capacity": 20_000, "num_gpus_per_learner": 0.0}
+    return found.model_copy(update={"agent": found.agent.model_copy(update=small | agent)})
+
+
+def world(root: Path, items: int = ITEMS) -> None:
+    """Bait is clicked more than what is good, but who took it leaves; the rest is dull."""
+    spec = FeatureSpec(
+        item_ids=tuple(f"i{n}" for n in range(items)), categories={}, scales={}, devices=("phone",),
+        history=HISTORY, rating_positive=4.0,
+    )  # fmt: skip
+    features = root / "features"
+    features.mkdir(parents=True)
+    spec.save(features / "spec.json")
+    numbers = np.eye(items, 3, dtype=np.float32)
+    Catalogue(numbers, np.arange(items, dtype=np.float32), np.ones(items, bool)).save(features / "items.npz")
+    records = [Item(item_id=name, title=name).model_dump(mode="json") for name in spec.item_ids]
+    (features / "items.json").write_text(json.dumps(records))
+    torch.manual_seed(0)
+    response = Response(torch.from_numpy(numbers), spec.profile_size, spec.context_size, 5, 4)
+    with torch.no_grad():
+        liking, lasting = response.trait_own[:, 0], response.leaving.lasting_own
+        liking.fill_(-1.5)
+        liking[BAIT], liking[GOOD] = 3.0, 1.5
+        lasting[BAIT], lasting[GOOD] = -3.0, 2.0
+    start = Start(
+        torch.zeros(8, spec.profile_size), torch.zeros(8, spec.context_size), torch.full((8, HISTORY), items)
+    )
+    UserModel(response, start, (1.0, 0.0, 0.0), longest=15).save(root / "user_model")
+
+
+def run(root: Path, chosen: Params, name: str = "policy") -> dict:
+    return train(
+        chosen, root / "features", root / "user_model", root / name, root / f"{name}-reports",
+        root / "checkpoints",
+    )  # fmt: skip
+
+
+def curve(reports: Path) -> list[dict[str, float]]:
+    with (reports / "learning_curve.csv").open() as file:
+        return [{name: float(x) for name, x in row.items()} for row in csv.DictReader(file)]
+
+
+def test_an_agent_learns_what_a_click_model_cannot_know_and_does_so_again(tmp_path):
+    world(tmp_path)
+    figures = run(tmp_path, params())
+    market = UserModel.load(tmp_path / "user_model")
+    spec = FeatureSpec.load(tmp_path / "features" / "spec.json")
+
+    learnt = policy.load(tmp_path / "policy")
+
+    def value(scores) -> float:
+        def network(*observation):
+            named = dict(zip(policy.artefact.INPUTS, map(np.asarray, observation), strict=True))
+            return torch.as_tensor(scores(named))
+
+        return greedy_return(network, market, 1, seed=5)
+
+    rng = np.random.default_rng(0)
+    by_chance = value(lambda observation: rng.random((len(observation["profile"]), ITEMS)))
+    myopic = value(market.click_scores)
+    assert value(learnt.scores) > 1.5 * max(by_chance, myopic), (value(learnt.scores), by_chance, myopic)
+    assert learnt.scores(spec.observation(None, [], "phone", 0)).argmax() in GOOD
+
+    rows = curve(tmp_path / "policy-reports")
+    assert rows[-1]["env_steps"] == figures["env_steps"] >= 16_384
+    assert rows[-1]["mean_return"] == figures["final_return"]
+    assert rows[0]["epsilon"] > rows[-1]["epsilon"] == pytest.approx(0.05)
+    assert all(row["loss"] >= 0 for row in rows)
+    assert json.loads((tmp_path / "policy-reports" / "training.json").read_text()) == figures
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+    run(tmp_path, params(), "again")
+    for file in (tmp_path / "policy").iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_an_empty_catalogue_is_refused(tmp_path):
+    features = tmp_path / "features"
+    features.mkdir()
+    spec = FeatureSpec(
+        item_ids=(), categories={}, scales={}, devices=(), history=HISTORY, rating_positive=4.0
+    )
+    spec.save(features / "spec.json")
+    none = np.zeros(0, np.float32)
+    Catalogue(np.zeros((0, 3), np.float32), none, none.astype(bool)).save(features / "items.npz")
+    with pytest.raises(TrainingError, match="the catalogue is empty: add items"):
+        run(tmp_path, params())
+
+
+def test_a_user_model_of_another_catalogue_is_refused(tmp_path):
+    world(tmp_path / "one")
+    world(tmp_path / "two", items=ITEMS + 1)
+    (tmp_path / "one" / "user_model").rename(tmp_path / "two" / "stale")
+    with pytest.raises(TrainingError, match="knows 12 items, the catalogue has 13"):
+        train(
+            params(), tmp_path / "two" / "features", tmp_path / "two" / "stale", tmp_path / "policy",
+            tmp_path, tmp_path / "checkpoints",
+        )  # fmt: skip
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from recloop.agents import train
+from recloop.settings.params import Params
+root = Path(sys.argv[1])
+train(Params.model_validate_json((root / "params.json").read_text()), root / "features", root / "user_model",
+      root / "policy", root / "policy-reports", root / "checkpoints")
+"""
+
+
+def interrupt(root: Path, sign: signal.Signals, beyond: int) -> tuple[int, str, int]:
+    """Start a run, send the signal once a checkpoint beyond so many steps is there.
+
+    Returns exit status, standard output with errors, and the newest checkpoint's steps.
+    """
+
+    def newest() -> int:
+        return max((int(folder.name) for folder in root.glob("checkpoints/*/[0-9]*")), default=0)
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(root)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while newest() <= beyond:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    helpers = psutil.Process(process.pid).children(recursive=True)
+    helpers = [one for one in helpers if not one.name().endswith("Agent")]  # Ray's two agents take a minute
+    process.send_signal(sign)
+    output = process.communicate(timeout=60)[0]
+    _, alive = psutil.wait_procs(helpers, timeout=30)
+    assert not alive, f"left running: {alive}"
+    return process.returncode, output, newest()
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_and_then_killed_goes_on(tmp_path, capsys):
+    world(tmp_path)
+    chosen = params(env_steps=200_000)
+    (tmp_path / "params.json").write_text(chosen.model_dump_json())
+    status, output, stopped = interrupt(tmp_path, signal.SIGTERM, 0)
+    assert status == 1
+    assert f"stopped at {stopped} env steps; the next run goes on from there" in output
+    status, output, killed = interrupt(tmp_path, signal.SIGKILL, stopped)
+    assert status == -signal.SIGKILL
+    assert f"going on at {stopped} env steps" in output
+    figures = run(tmp_path, chosen)
+    assert f"going on at {killed} env steps" in capsys.readouterr().out
+    assert 0 < stopped < killed < figures["env_steps"]
+    steps = [row["env_steps"] for row in curve(tmp_path / "policy-reports")]
+    assert steps == sorted(set(steps))
+    assert {stopped, killed, figures["env_steps"]} <= set(steps)
+    policy.load(tmp_path / "policy")
