@@ -175,3 +175,6 @@ def test_the_export_scores_like_the_network(tmp_path):
         feed = {name: x[:rows].numpy() for name, x in observation.items()}
         np.testing.assert_allclose(session.run(["scores"], feed)[0], wanted[:rows], atol=1e-5)
     assert [file.name for file in tmp_path.iterdir()] == ["scorer.onnx"]
+    content = (tmp_path / "scorer.onnx").read_bytes()
+    assert b".py" not in content, "the file names the exporter's source files"
+    assert len(content) < 20_000

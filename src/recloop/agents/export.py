@@ -4,6 +4,7 @@ import logging
 import warnings
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ OPSET = 18
 
 
 def export_onnx(network: nn.Module, observation: dict[str, Tensor], path: Path) -> None:
-    """Write ``profile, context, history -> scores`` for any number of rows.
+    """Write ``profile, context, history -> scores`` for any number of rows; equal networks, equal bytes.
 
     ``observation`` is an example of two rows or more.
     """
@@ -32,4 +33,22 @@ def export_onnx(network: nn.Module, observation: dict[str, Tensor], path: Path) 
             verbose=False,
         )
     assert program is not None
-    program.save(str(path), external_data=False)
+    model = program.model_proto
+    _strip(model)
+    onnx.save(model, path)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove the exporter's notes: they name folders of this machine, and differ from one to the next."""
+    graph = model.graph
+    for part in (
+        model,
+        graph,
+        *graph.node,
+        *graph.initializer,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+    ):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
