@@ -51,21 +51,27 @@ class Visitors:
         market: how they react; already reset to as many people as there are ``user_ids``.
         user_ids: B names under which they are known.
         item_ids: N item ids, in the market's index order.
-        visit: what to add to; crowds may come one after another.
+        visit: what to add to where crowds come one after another.
     """
 
     def __init__(
-        self, url: str, market: Market, user_ids: Sequence[str], item_ids: Sequence[str], visit: Visit
+        self,
+        url: str,
+        market: Market,
+        user_ids: Sequence[str],
+        item_ids: Sequence[str],
+        visit: Visit | None = None,
     ) -> None:
-        self.visit = visit
+        self.visit = Visit() if visit is None else visit
         self.url, self.market, self.user_ids, self.item_ids = url, market, list(user_ids), list(item_ids)
         self._index = {item_id: i for i, item_id in enumerate(item_ids)}
         self._times: list[float] = []
         self._turn = asyncio.Semaphore(AT_ONCE)
 
-    def browse(self, requests: int, label: str = "people browse") -> None:
+    def browse(self, requests: int, label: str = "people browse") -> Visit:
         """Browse until everyone has left or the visit has at least ``requests`` requests."""
         asyncio.run(self._browse(requests, label))
+        return self.visit
 
     async def _browse(self, requests: int, label: str) -> None:
         visit, alive = self.visit, np.ones(len(self.user_ids), bool)

@@ -54,7 +54,7 @@ class _Log:
 def build_features(
     valid: Path, out: Path, params: FeatureParams, reward: RewardParams
 ) -> dict[str, int | float]:
-    """Write ``spec.json``, ``items.npz``, ``items.json``, ``train.npz`` and ``test.npz``; returns key figures.
+    """Write ``spec.json``, ``items.npz``, ``items.json``, ``train.npz``, ``test.npz``; returns key figures.
 
     Raises:
         NoDataError: no items, or a split without requests.

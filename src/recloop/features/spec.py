@@ -13,6 +13,7 @@ from recloop.schema import User
 
 AGE_EDGES = (18, 25, 35, 45, 55, 65)
 DAY_US = 86_400_000_000
+FARTHEST = 10.0  # standard deviations beyond which a number is taken for that far
 
 
 class Scale(BaseModel):
@@ -73,7 +74,10 @@ class FeatureSpec(BaseModel):
         for name, scale in self.scales.items():
             number = None if user is None else user.attributes.get(name)
             known = isinstance(number, int | float)
-            vector[at : at + 2] = ((number - scale.mean) / scale.std, 0) if known else (0, 1)  # type: ignore[operator]
+            if known:
+                vector[at] = np.clip((number - scale.mean) / scale.std, -FARTHEST, FARTHEST)  # type: ignore[operator]
+            else:
+                vector[at + 1] = 1
             at += 2
         return vector
 
