@@ -106,7 +106,7 @@ def _run(where: Places, wanted: argparse.Namespace, record: Record) -> None:
     with record.stage("people browse", "store: impressions, events") as note:
         note(browse(where, wanted.requests, 1, record))
     learn(record, 2)
-    with record.stage("challenger against champion", "reports/comparison.json") as note:
+    with record.stage("canary in green", "reports/comparison.json") as note:
         note(challenge(where, CANARY_REQUESTS, CANARY_SECONDS, record))
     with record.stage("measure", "reports/demo.png") as note:
         note(measure(where, record))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 MB = 1024**2
+WIDTHS = {"stage": 18, "s": 6, "MB": 5, "key figure": 62, "where to look": 30}
 
 
 @dataclass
@@ -79,10 +80,9 @@ class Record:
     def show(self, console: Console, remark: str) -> None:
         """Print one screen."""
         table = Table(box=None, pad_edge=False)
-        for name in ("stage", "s", "MB", "key figure", "where to look"):
-            table.add_column(
-                name, no_wrap=True, overflow="ellipsis", justify="right" if len(name) < 3 else "left"
-            )
+        for name, width in WIDTHS.items():
+            justify = "right" if name in ("s", "MB") else "left"
+            table.add_column(name, no_wrap=True, overflow="ellipsis", width=width, justify=justify)  # type: ignore[arg-type]
         for line in self.lines:
             table.add_row(line.stage, f"{line.seconds:.1f}", str(line.peak_mb), line.figure, line.look)
         console.print(table)
