@@ -213,7 +213,8 @@ def _plot(rounds: list[dict], path: Path) -> None:
     place = "in the generated market" if rounds[-1]["place"] == "truth" else "in the test people's user model"
     right.set(title=f"Reward of a session {place}", xlabel="round", ylabel="mean return, 95 % interval")
     right.set_xticks(range(1, len(rounds) + 1))
-    right.legend()
+    right.margins(x=0.1, y=0.3)
+    right.legend(ncols=2, fontsize=9, loc="upper center")
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120, metadata={"Software": None})
