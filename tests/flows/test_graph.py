@@ -82,7 +82,7 @@ def test_a_failing_stage_says_what_its_command_said(project):
 
 def test_a_full_disk_says_what_to_do(project):
     """/dev/full refuses every write as a full disk does."""
-    Path("dvc.yaml").write_text("stages:\n  full:\n    cmd: echo data > /dev/full\n")
+    Path("dvc.yaml").write_text("stages:\n  full:\n    cmd: head -c 1 /dev/zero > /dev/full\n")
     with pytest.raises(StageError, match="free some space"):
         run_stage("full", silent)
 
