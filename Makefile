@@ -5,7 +5,8 @@ BIN := .venv/bin
 # uv does not read pip's settings: pass on a folder of wheels where pip has one.
 # UV_TORCH_BACKEND=cpu (or cu128, auto, ...) chooses torch's build.
 export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
-export UV_LINK_MODE ?= hardlink
+# Trust what the system trusts, as pip does: behind a proxy of a company this is its own authority.
+export UV_SYSTEM_CERTS ?= true
 
 .PHONY: demo test check format repro lock clean
 .DEFAULT_GOAL := demo
