@@ -19,17 +19,18 @@ from rich.console import Console
 
 from flows.demo_record import Record
 from flows.graph import StageError
-from recloop.cli.system import gateway, prefect_environment
+from recloop.cli.system import Trouble, gateway, prefect_environment
 from recloop.delivery import processes, slots
 from recloop.intake import DatasetError, SourceConflict, import_into
 from recloop.intake.readers import read_dataset
 from recloop.settings import Places, places
-from recloop.store import StoreError, open_store
+from recloop.store import open_store
 
 console = Console(width=max(130, Console().width))
 REQUESTS = 2000
 CANARY_REQUESTS = 2400
 CANARY_SECONDS = 90.0
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
@@ -43,13 +44,19 @@ def main() -> int:
     if record.complete:
         record.show(console, "nothing has changed since the last run: these are its figures")
         return 0
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for name, what in (("up", "recloop is up"), ("demo", "another demo runs")):
+        if processes.find(where.home, name):
+            console.print(f"{what} under {where.home}: stop it first, or set RECLOOP_HOME to another folder")
+            return 1
+    for number in INTERRUPTIONS:
         signal.signal(number, _interrupted)
     atexit.register(_stop_all, where)
+    _stop_all(where)  # a run that was killed may have left something
+    own = processes.note_own(where.home, "demo")
     try:
         _import(where, wanted.data, record)
         _run(where, wanted, record)
-    except (DatasetError, SourceConflict, StageError, StoreError, processes.ProcessError) as error:
+    except (*Trouble, DatasetError, SourceConflict, StageError) as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
@@ -57,13 +64,15 @@ def main() -> int:
         return 130
     finally:
         _stop_all(where)
+        processes.forget(where.home, own)
     record.close()
     record.show(console, "")
     return 0
 
 
 def _interrupted(*_: object) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in INTERRUPTIONS:  # what follows has to come to its end
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -95,18 +104,27 @@ def _run(where: Places, wanted: argparse.Namespace, record: Record) -> None:
         _collect_meanwhile()
         took = processes.wait_ready(server, f"{os.environ['PREFECT_API_URL']}/health", 180)
         note(f"its UI shows every run while the demo lasts ({took:.0f} s of waiting)")
-    from flows.rounds import browse, challenge, first_round, learn, measure  # Prefect reads its address once
+    from flows.rounds import (
+        browse,
+        challenge,
+        first_round,
+        learn,
+        measure,
+        slots_now,
+    )  # Prefect reads its address once
 
     learn(record, 1)
-    with record.stage("release to blue", str(where.home / "logs" / "blue.log")) as note:
-        note(first_round())
+    champion, idle = slots_now(where)
+    name = f"champion in {champion}" if champion else f"release to {idle}"
+    with record.stage(name, str(where.home / "logs" / f"{champion or idle}.log")) as note:
+        note(first_round(where))
     with record.stage("gateway", str(where.home / "logs" / "gateway.log")) as note:
         gateway(where)
         note(f"http://{where.host}:{where.gateway_port}")
     with record.stage("people browse", "store: impressions, events") as note:
         note(browse(where, wanted.requests, 1, record))
     learn(record, 2)
-    with record.stage("canary in green", "reports/comparison.json") as note:
+    with record.stage(f"canary in {slots_now(where)[1]}", "reports/comparison.json") as note:
         note(challenge(where, CANARY_REQUESTS, CANARY_SECONDS, record))
     with record.stage("measure", "reports/demo.png") as note:
         note(measure(where, record))
@@ -115,7 +133,6 @@ def _run(where: Places, wanted: argparse.Namespace, record: Record) -> None:
 def _start_prefect(where: Places) -> processes.Process:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", where.host]
     command += ["--port", str(where.prefect_port), "--no-services"]
-    processes.stop(where.home, "prefect")
     return processes.start(
         where.home, "prefect", command, prefect_environment(where), where.host, where.prefect_port
     )
@@ -137,7 +154,10 @@ def _stop_all(where: Places) -> None:
 
 def _fingerprint(wanted: argparse.Namespace) -> str:
     """Of all that the demo's outcome depends on: code, parameters, data."""
-    digest = hashlib.sha256(repr((wanted.data and str(wanted.data.resolve()), wanted.requests)).encode())
+    digest = hashlib.sha256(str(wanted.requests).encode())
+    data = [wanted.data, *sorted(wanted.data.rglob("*"))] if wanted.data else []
+    for file in filter(Path.is_file, data):
+        digest.update(f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}\n".encode())
     files = [Path("params.yaml"), Path("dvc.yaml"), Path("bentofile.yaml"), Path("requirements.lock")]
     for folder in ("src", "flows", "pipelines"):
         files += sorted(Path(folder).rglob("*.py"))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 MB = 1024**2
+SAMPLE_SECONDS = 0.7
 WIDTHS = {"stage": 18, "s": 6, "MB": 5, "key figure": 62, "where to look": 30}
 
 
@@ -34,7 +35,7 @@ class Record:
 
     Attributes:
         path: where it is kept.
-        fingerprint: of code, parameters and data; a record of another one is begun anew.
+        fingerprint: of code, parameters and dataset; a record of another one is begun anew.
         complete: the run that it tells of came to its end.
         lines: the stages.
         figures: what later stages and the plot need.
@@ -48,11 +49,12 @@ class Record:
 
     @classmethod
     def open(cls, home: Path, fingerprint: str) -> Self:
-        """The record of a finished run with this fingerprint, or an empty one."""
+        """The record of a finished run with this fingerprint, if its data version is still the one in data/;
+        else an empty one."""
         path = home / "demo.json"
         if path.exists():
             kept = json.loads(path.read_text())
-            if kept["fingerprint"] == fingerprint:
+            if (kept.get("fingerprint"), kept.get("data_version")) == (fingerprint, _data_version()):
                 lines = [Line(**line) for line in kept["lines"]]
                 return cls(path, fingerprint, True, lines, kept["figures"])
         return cls(path, fingerprint)
@@ -60,17 +62,24 @@ class Record:
     def close(self) -> None:
         """Keep it: the run is complete."""
         self.complete = True
-        content = {"fingerprint": self.fingerprint, "lines": [asdict(x) for x in self.lines]}
-        self.path.write_text(json.dumps(content | {"figures": self.figures}, indent=1) + "\n")
+        content = {
+            "fingerprint": self.fingerprint,
+            "data_version": _data_version(),
+            "lines": [asdict(line) for line in self.lines],
+            "figures": self.figures,
+        }
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(content, indent=1) + "\n")
+        new.rename(self.path)
 
     @contextmanager
     def stage(self, name: str, look: str) -> Iterator[Callable[[str], None]]:
         """Time a stage and watch its memory; yields how to note its key figure."""
         figure: list[str] = [""]
         start = time.monotonic()
-        with _memory() as peak:
+        with sampled_memory() as samples:
             yield lambda text: figure.__setitem__(0, text)
-        self.add(name, time.monotonic() - start, peak[0], figure[0], look)
+        self.add(name, time.monotonic() - start, peak(samples, start, time.monotonic()), figure[0], look)
 
     def add(self, name: str, seconds: float, peak: int, figure: str, look: str) -> None:
         """Add a stage that was timed elsewhere."""
@@ -94,30 +103,41 @@ class Record:
             console.print(f"  {text}", highlight=False)
 
 
-@contextmanager
-def _memory() -> Iterator[list[int]]:
-    """Peak of the resident memory of this process and all that descend from it, in bytes.
+def _data_version() -> str:
+    """The watermark; empty where there is none. A run with another dataset, or ingest, changes it."""
+    mark = Path("data/watermark.json")
+    return mark.read_text() if mark.exists() else ""
 
-    Shared pages are counted once (proportional set size).
-    """
-    peak, ended = [0], threading.Event()
+
+@contextmanager
+def sampled_memory() -> Iterator[list[tuple[float, int]]]:
+    """While it lasts, note when (monotonic clock) this process and its descendants hold how many bytes."""
+    samples: list[tuple[float, int]] = []
+    ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.7):
-            peak[0] = max(peak[0], tree_memory())
+        while not ended.is_set():
+            samples.append((time.monotonic(), tree_memory()))
+            ended.wait(SAMPLE_SECONDS)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield peak
+        yield samples
     finally:
         ended.set()
         thread.join()
-        peak[0] = max(peak[0], tree_memory())
+        samples.append((time.monotonic(), tree_memory()))
+
+
+def peak(samples: list[tuple[float, int]], since: float, until: float) -> int:
+    """Most bytes between two times, give or take one sample."""
+    near = (size for at, size in samples if since - SAMPLE_SECONDS <= at <= until + SAMPLE_SECONDS)
+    return max(near, default=0)
 
 
 def tree_memory() -> int:
-    """Bytes that this process and its descendants hold now."""
+    """Bytes that this process and its descendants hold now; shared pages are shared out (PSS)."""
     own = psutil.Process()
     total = 0
     for process in [own, *own.children(recursive=True)]:

@@ -9,17 +9,23 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import networkx
+import psutil
 from dvc.exceptions import DvcException
+from dvc.lock import LockError
 from dvc.repo import Repo
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 LOCK = Path(".dvc/tmp/recloop.lock")  # ours: who waits for it does not fail on DVC's
 TAIL = 25
+WAIT_SECONDS = 1.0  # between attempts while a plain `dvc` command holds DVC's own lock
+T = TypeVar("T")
 
 
 class StageError(RuntimeError):
@@ -33,12 +39,41 @@ class StageRun:
     Attributes:
         name: the stage.
         ran: False where nothing it depends on had changed.
+        began: on the monotonic clock.
         seconds: wall time.
     """
 
     name: str
     ran: bool
+    began: float
     seconds: float
+
+
+@contextmanager
+def workspace(say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Have data/, models/ and reports/ to oneself; whoever comes second waits. May be nested."""
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(LOCK.resolve(), is_singleton=True)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        say("another run works in this project: waiting until it is done")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Do what needs DVC's lock; while a plain ``dvc`` command of somebody's holds it, try again."""
+    while True:
+        try:
+            return work()
+        except DvcException as error:
+            if not isinstance(error, LockError) and not isinstance(error.__cause__, LockError):
+                raise
+            time.sleep(WAIT_SECONDS)
 
 
 def stages() -> list[str]:
@@ -58,21 +93,41 @@ def run_stage(name: str, say: Callable[[str], None]) -> StageRun:
         StageError: the stage failed.
     """
     start = time.monotonic()
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(LOCK):
-        if not _changed(name):
-            return StageRun(name, False, time.monotonic() - start)
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        child = subprocess.Popen(
-            [sys.executable, "-m", "flows.graph", name],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"},
-        )
+    with workspace(say):
+        ran = patiently(lambda: _changed(name))
+        if ran:
+            _run(name, say)
+    return StageRun(name, ran, start, time.monotonic() - start)
+
+
+def _run(name: str, say: Callable[[str], None]) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "flows.graph", name],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
         tail = _follow(child, say)
-        if child.wait():
-            raise StageError(_explain(name, child.returncode, "\n".join(tail)))
-    return StageRun(name, True, time.monotonic() - start)
+        status = child.wait()
+    except BaseException:  # interrupted: the stage must not go on without us
+        _end(child)
+        raise
+    if status:
+        raise StageError(_explain(name, status, "\n".join(tail)))
+
+
+def _end(child: subprocess.Popen) -> None:
+    family = []
+    with suppress(psutil.NoSuchProcess):
+        family = [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]
+    for finish in (psutil.Process.terminate, psutil.Process.kill):
+        for one in family:
+            with suppress(psutil.NoSuchProcess):
+                finish(one)
+        _, family = psutil.wait_procs(family, timeout=5)
+    child.wait()
 
 
 def _explain(name: str, status: int, tail: str) -> str:
@@ -107,9 +162,14 @@ def _follow(child: subprocess.Popen, say: Callable[[str], None]) -> list[str]:
 
 def main(name: str) -> None:
     """Run one stage, whatever the state of the others."""
-    try:
+
+    def reproduce() -> None:
         with Repo(".") as repo:
+            repo.scm_context.quiet = True  # no advice on `git add` after every stage
             repo.reproduce([name], single_item=True)
+
+    try:
+        patiently(reproduce)
     except DvcException as error:
         sys.exit(f"{error.__cause__ or error}")
 

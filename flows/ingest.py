@@ -1,14 +1,19 @@
 """Ingest: read what was dropped into the inbox, and advance the watermark to a new data version.
 
-``python -m flows.ingest`` runs it once.
+``python -m flows.ingest`` runs it once. The inbox is ``RECLOOP_HOME/inbox``: a file or a folder in it is
+one dataset, as `recloop import` reads it. Put it there under a name that begins with a dot and rename it
+when it is whole. What was read moves to ``inbox-done``, what could not be read to ``inbox-refused``.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from recloop.intake import DatasetError, import_into
+from flows.alone import by_hand
+from flows.graph import workspace
+from recloop.intake import DatasetError, SourceConflict, import_into
 from recloop.intake.readers import read_dataset
 from recloop.settings import places
 from recloop.store import Watermark, open_store, watermark
@@ -22,35 +27,42 @@ def read(path: Path) -> str:
     engine = open_store(places().store)
     try:
         said, place = str(import_into(engine, read_dataset(path), progress=False)), "done"
-    except DatasetError as error:
+    except (DatasetError, SourceConflict) as error:
         said, place = str(error), "refused"
     target = path.parent.parent / f"inbox-{place}"
     target.mkdir(exist_ok=True)
-    path.rename(target / path.name)
+    path.rename(target / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{path.name}")
     return f"{path.name}: {said}"
 
 
 @task
-def advance() -> int:
-    """Move the watermark to the newest row; returns how many impressions are new."""
+def advance() -> tuple[int, int]:
+    """Move the watermark to the newest row; returns how many impressions and events are new.
+
+    A run that is learning from the present data version ends first.
+    """
     now = watermark(open_store(places().store))
-    before = Watermark.load(MARK).impressions if MARK.exists() else 0
-    now.save(MARK)
-    return now.impressions - before
+    with workspace(get_run_logger().info):
+        before = Watermark.load(MARK) if MARK.exists() else None
+        now.save(MARK)
+    if before is None or before.source != now.source:
+        return now.impressions, now.events
+    return now.impressions - before.impressions, now.events - before.events
 
 
 @flow(name="ingest")
-def ingest() -> int:
-    """Read the inbox (``RECLOOP_HOME/inbox``) and advance the watermark."""
+def ingest() -> tuple[int, int]:
+    """Read the inbox and advance the watermark; returns the new impressions and events."""
     inbox = places().home / "inbox"
     inbox.mkdir(exist_ok=True)
-    lines = [read(path) for path in sorted(inbox.iterdir())]
-    new = advance()
-    lines.append(f"{new} new impressions since the last data version")
+    lines = [read(path) for path in sorted(inbox.iterdir()) if not path.name.startswith(".")]
+    impressions, events = advance()
+    lines.append(f"{impressions:,} impressions and {events:,} events since the last data version")
     create_markdown_artifact("\n".join(f"- {line}" for line in lines), key="ingest-report")
     get_run_logger().info("; ".join(lines))
-    return new
+    return impressions, events
 
 
 if __name__ == "__main__":
-    ingest()
+    with by_hand():
+        ingest()

@@ -11,6 +11,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.events import emit_event
 
+from flows.alone import by_hand
 from recloop.settings import load_params, places
 from recloop.store import Watermark, open_store
 from recloop.watch import Alert, check, notify
@@ -43,4 +44,5 @@ def monitor() -> list[Alert]:
 
 
 if __name__ == "__main__":
-    monitor()
+    with by_hand():
+        monitor()

@@ -17,6 +17,8 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from sqlalchemy import Engine
 
+from flows.alone import by_hand
+from flows.graph import workspace
 from recloop.delivery import rollout, slots
 from recloop.delivery.gates import Verdict, canary, decide, offline
 from recloop.delivery.meters import slot_figures
@@ -39,23 +41,20 @@ class Nothing(RuntimeError):
 @task
 def judge(champion: Registered | None, challenger: Registered) -> Verdict:
     """The offline gate: challenger against champion, or the first policy against most popular."""
-    where, params, client = places(), load_params(), connect(places())
-
-    def policy(version: Registered) -> Policy:
-        return load(fetch(client, version.version, where.home / "judged" / str(version.version)))
-
-    if champion is None:
-        return first_of_its_kind(json.loads(Path("reports/evaluation.json").read_text()), params)
-    report = compare(
-        policy(champion),
-        policy(challenger),
-        Path("models/user_model"),
-        Path("data/features"),
-        params,
-        params.seed,
-    )
+    params = load_params()
+    with workspace(get_run_logger().info):
+        if champion is None:
+            return first_of_its_kind(json.loads(Path("reports/evaluation.json").read_text()), params)
+        people, features = Path("models/user_model"), Path("data/features")
+        report = compare(policy_of(champion), policy_of(challenger), people, features, params, params.seed)
     Path("reports/comparison.json").write_text(json.dumps(report, indent=1) + "\n")
     return offline(report["difference"], params.delivery.non_inferiority_margin)
+
+
+def policy_of(version: Registered) -> Policy:
+    """The policy of a registered version."""
+    where = places()
+    return load(fetch(connect(where), version.version, where.home / "judged" / str(version.version)))
 
 
 def first_of_its_kind(evaluation: dict[str, Any], params: Params) -> Verdict:
@@ -74,9 +73,7 @@ def first_of_its_kind(evaluation: dict[str, Any], params: Params) -> Verdict:
 @task
 def start_slot(colour: str, challenger: Registered) -> Target:
     """Start the idle slot with the challenger's Bento."""
-    where = places()
-    name = load(fetch(connect(where), challenger.version, where.home / "judged" / str(challenger.version)))
-    return slots.start(where, colour, challenger.bento, name.manifest.name)
+    return slots.start(places(), colour, challenger.bento, policy_of(challenger).manifest.name)
 
 
 @task
@@ -115,24 +112,31 @@ def watch_canary(opened: Rollout, seconds: float) -> Verdict:
 
 def ask_canary(where: Places, params: Params, engine: Engine, opened: Rollout) -> Verdict:
     """The canary's gate on what the gateway and the store hold now."""
-    exposition = httpx.get(f"http://{where.host}:{where.gateway_port}/metrics", timeout=5).text
-    seen = slot_figures(exposition, opened.challenger)
+    try:
+        answer = httpx.get(f"http://{where.host}:{where.gateway_port}/metrics", timeout=5)
+        seen = slot_figures(answer.raise_for_status().text, opened.challenger)
+    except httpx.HTTPError as error:
+        why = f"the gateway on port {where.gateway_port} does not answer ({error}): `recloop up` starts it"
+        return Verdict("canary", "no-data", why)
     return canary(engine, opened, params.delivery, params.reward, seen)
 
 
 @flow(name="release", validate_parameters=False)
-def release(canary_seconds: float = 3600, at_least_canary: bool = True) -> list[Verdict]:
+def release(canary_seconds: float = 3600) -> list[Verdict]:
     """Roll the challenger out, step by step; returns the gates' verdicts.
 
     A rollout that waits for data when the time is over stays open: run the flow again to go on.
+
+    Raises:
+        Nothing: there is no challenger.
     """
     where, params = places(), load_params()
     engine, client = open_store(where.store), connect(where)
-    challenger, champion = resolve(client, "challenger"), resolve(client, "champion")
+    challenger, routing = resolve(client, "challenger"), read_routing(engine)
     if challenger is None:
         raise Nothing("the registry has no challenger: retrain first")
+    champion = resolve(client, "champion") if routing else None  # who serves nobody is not to be beaten
     verdicts = [judge(champion, challenger)]
-    routing = read_routing(engine)
     if champion is None or routing is None:
         _first(where, engine, challenger, verdicts)
     else:
@@ -163,43 +167,48 @@ def _challenge(
     verdicts: list[Verdict],
     seconds: float,
 ) -> None:
-    opened = rollout.current(engine)
-    if opened is None:
-        name = load(
-            fetch(connect(where), challenger.version, where.home / "judged" / str(challenger.version))
-        )
-        opened = rollout.begin(engine, name.manifest.name, WHO, f"version {challenger.version}")
-    if decide(verdicts) == "promote" and opened.state == "pending":
+    opened = open_for(engine, policy_of(challenger).manifest.name, slots.alive(where, colour))
+    if opened.state == "pending" and decide(verdicts) == "promote":
+        rollout.retire(engine, colour, WHO, "the challenger takes its slot")
         target = start_slot(colour, challenger)
         verdicts.append(smoke(target))
         if decide(verdicts) == "promote":
             share = params.delivery.canary_share
             rollout.start_canary(engine, opened.id, colour, target, share, WHO, "offline and smoke passed")
-            opened = rollout.current(engine)
-    if opened is not None and opened.state == "canary":
-        verdicts.append(watch_canary(opened, seconds))
-    _settle(where, engine, opened, challenger, colour, verdicts)
-
-
-def _settle(
-    where: Places,
-    engine: Engine,
-    opened: Rollout | None,
-    challenger: Registered,
-    colour: str,
-    verdicts: Sequence[Verdict],
-) -> None:
     now = rollout.current(engine)
-    if opened is None or now is None:  # a person has decided meanwhile
-        return
+    if now is not None and now.state == "canary" and decide(verdicts) == "promote":
+        verdicts.append(watch_canary(now, seconds))
+    if now is not None and rollout.current(engine) == now:  # else a person has decided meanwhile
+        _settle(engine, now, challenger, verdicts)
+    found = read_routing(engine)
+    if found is not None and colour not in found[1].slots:
+        slots.stop(where, colour)
+
+
+def open_for(engine: Engine, policy: str, slot_lives: bool) -> Rollout:
+    """The open rollout of this policy, or a new one.
+
+    One of an older challenger is ended first, and so is one whose canary lost its slot: people were
+    served by the champion alone since then.
+    """
+    opened = rollout.current(engine)
+    if opened is not None and opened.challenger != policy:
+        rollout.abort(engine, opened.id, WHO, f"{policy} has taken its place as challenger")
+    elif opened is not None and opened.state == "canary" and not slot_lives:
+        rollout.abort(engine, opened.id, WHO, "its slot was gone; the canary begins anew")
+    elif opened is not None:
+        return opened
+    return rollout.begin(engine, policy, WHO, "the registry's challenger")
+
+
+def _settle(engine: Engine, opened: Rollout, challenger: Registered, verdicts: Sequence[Verdict]) -> None:
     last = verdicts[-1]
     match decide(verdicts):
         case "promote":
-            rollout.promote(engine, now.id, WHO, last.why, last.figures)
-            promote(connect(where), challenger.version)
+            rollout.promote(engine, opened.id, WHO, last.why, last.figures)
+            promote(connect(places()), challenger.version)
         case "refuse":
-            rollout.refuse(engine, now.id, WHO, last.why, last.figures)
-            slots.stop(where, colour)
+            rollout.refuse(engine, opened.id, WHO, last.why, last.figures)
         case "wait":
             get_run_logger().warning("the rollout stays open: %s", last.why)
 
@@ -218,4 +227,5 @@ def summary(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    release()
+    with by_hand():
+        release()

@@ -5,16 +5,18 @@
 
 import base64
 import json
-import os
 from pathlib import Path
 
+from dvc.repo import Repo
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from flows.graph import StageError, StageRun, run_stage, stages
+from flows.alone import by_hand
+from flows.graph import StageRun, patiently, run_stage, stages, workspace
 from flows.mending import forget_what_is_gone
+from recloop.registry import connect
 from recloop.settings import places
 
 FINAL = ("validate",)  # bad data stays bad: trying again does not help
@@ -36,12 +38,14 @@ def stage(name: str) -> StageRun:
 @task
 def version() -> str:
     """Push this data version to DVC's default remote; returns the snapshot's hash."""
-    from dvc.repo import Repo
 
-    with Repo(".") as repo:
-        repo.push()
-        (snapshot,) = repo.stage.collect("snapshot")
-        return str(snapshot.outs[0].hash_info.value)
+    def push() -> str:
+        with Repo(".") as repo:
+            repo.push()
+            (snapshot,) = repo.stage.collect("snapshot")
+            return str(snapshot.outs[0].hash_info.value)
+
+    return patiently(push)
 
 
 @task
@@ -57,7 +61,9 @@ def markdown(runs: list[StageRun], data_version: str) -> str:
     figures = json.loads(Path("reports/evaluation.json").read_text())
     registered = json.loads(Path("reports/registered.json").read_text())
     where = places()
-    run = f"http://{where.host}:{where.mlflow_port}/#/experiments/1/runs/{registered['run_id']}"
+    run_id = registered["run_id"]
+    experiment = connect(where).get_run(run_id).info.experiment_id
+    run = f"http://{where.host}:{where.mlflow_port}/#/experiments/{experiment}/runs/{run_id}"
     docs = Path("reports/data_docs/index.html").resolve().as_uri()
     plot = base64.b64encode(Path("reports/evaluation.png").read_bytes()).decode()
     lines = ["# Retrain", "", "| value of a session | mean | 95 % interval |", "|---|---|---|"]
@@ -73,21 +79,19 @@ def markdown(runs: list[StageRun], data_version: str) -> str:
 
 @flow(name="retrain", validate_parameters=False)
 def retrain() -> list[StageRun]:
-    """Run the offline graph; two runs at once wait for each other, stage by stage."""
-    forget_what_is_gone()
-    names = stages()
-    progress = create_progress_artifact(0.0, key="retrain-progress", description="stages done")
-    runs: list[StageRun] = []
-    for number, name in enumerate(names, 1):
-        runs.append(stage.with_options(name=name)(name))
-        update_progress_artifact(progress, 100 * number / len(names))  # type: ignore[arg-type]
-    report(runs, version())
+    """Run the offline graph. Of two runs at once the second waits, and finds nothing left to do."""
+    with workspace(get_run_logger().info):
+        forget_what_is_gone()
+        names = stages()
+        progress = create_progress_artifact(0.0, key="retrain-progress", description="stages done")
+        runs: list[StageRun] = []
+        for number, name in enumerate(names, 1):
+            runs.append(stage.with_options(name=name)(name))
+            update_progress_artifact(progress, 100 * number / len(names))  # type: ignore[arg-type]
+        report(runs, version())
     return runs
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PREFECT_HOME", str(places().home / "prefect"))
-    retrain()
-
-
-__all__ = ["StageError", "markdown", "retrain"]
+    with by_hand():
+        retrain()

@@ -6,19 +6,22 @@ import threading
 from itertools import count
 from pathlib import Path
 
+import httpx
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from flows.demo_record import Record, tree_memory
+from flows.demo_record import Record, peak, sampled_memory
 from flows.ingest import ingest
-from flows.release import release, summary
+from flows.release import Nothing, release, summary
 from flows.retrain import retrain
-from recloop.delivery import rollout
+from recloop.cli.system import serve_champion
+from recloop.delivery import read_routing, rollout, slots
 from recloop.delivery.visitors import Visit, Visitors
 from recloop.evaluation import mean_interval
 from recloop.features import FeatureSpec
 from recloop.market import GroundTruth, Market, UserModel
+from recloop.registry import connect, resolve
 from recloop.settings import Places, load_params
 from recloop.store import Watermark, open_store
 
@@ -29,6 +32,14 @@ LOOK = {
     "evaluate": "reports/evaluation.png",
     "register": "MLflow: mlflow.db",
 }
+SAID = {
+    "pending": "waits",
+    "canary": "is still in its canary: too little was seen to decide",
+    "promoted": "was promoted",
+    "refused": "was turned down",
+    "aborted": "was aborted",
+    "rolled_back": "was rolled back",
+}
 VISITORS = {1: 0, 2: 1}  # which half of the people comes when: nobody comes twice within a session
 
 
@@ -36,11 +47,12 @@ def learn(record: Record, number: int) -> None:
     """One round of the offline half, through Prefect."""
     if number > 1:
         ingest()
-    for run in retrain():
+    with sampled_memory() as samples:
+        runs = retrain()
+    for run in runs:
         figure = _figure(run.name) if run.ran else "unchanged"
-        record.add(
-            f"{number} {run.name}", run.seconds, tree_memory(), figure, LOOK.get(run.name, "data/, models/")
-        )
+        memory = peak(samples, run.began, run.began + run.seconds)
+        record.add(f"{number} {run.name}", run.seconds, memory, figure, LOOK.get(run.name, "data/, models/"))
     figures = json.loads(Path("reports/evaluation.json").read_text())
     place = "truth" if "truth" in figures else "user_model"
     with Path("reports/learning_curve.csv").open() as file:
@@ -76,8 +88,20 @@ def _figure(stage: str) -> str:
     return ""
 
 
-def first_round() -> str:
+def slots_now(where: Places) -> tuple[str | None, str]:
+    """The champion's slot, if there is one, and the slot for who comes next."""
+    routing = read_routing(open_store(where.store))
+    if routing is None:
+        return None, slots.COLOURS[0]
+    return routing[1].champion, slots.other(routing[1].champion)
+
+
+def first_round(where: Places) -> str:
     """Release the first policy; where there is a champion already, it goes on serving."""
+    colour, champion = slots_now(where)[0], resolve(connect(where), "champion")
+    if colour and champion:
+        serve_champion(where, champion)
+        return f"the champion of an earlier run, version {champion.version}, goes on serving"
     verdicts = release()
     return ", ".join(f"{verdict.name} {verdict.outcome}" for verdict in verdicts)
 
@@ -146,14 +170,14 @@ def _rewards(visit: Visit) -> dict[str, list[float]]:
 
 
 def challenge(where: Places, requests: int, seconds: float, record: Record) -> str:
-    """Release the second policy while people browse; they stop when the gates have decided."""
+    """Release the second policy while people browse; they come when the gateway has its canary."""
     found: list[Visit] = []
     engine = open_store(where.store)
     decided = threading.Event()
 
     def browse_canary() -> None:
-        while not decided.wait(0.2):
-            if (opened := rollout.current(engine)) and opened.state == "canary":
+        while not decided.wait(0.1):
+            if shares_out(where):
                 found.append(come(where, requests, 2, "people browse, some with the challenger"))
                 return
 
@@ -161,6 +185,8 @@ def challenge(where: Places, requests: int, seconds: float, record: Record) -> s
     thread.start()
     try:
         verdicts = release(canary_seconds=seconds)
+    except Nothing as nothing:
+        return str(nothing)
     finally:
         decided.set()
         thread.join()
@@ -168,8 +194,14 @@ def challenge(where: Places, requests: int, seconds: float, record: Record) -> s
     record.figures["verdicts"] = summary(verdicts)
     record.figures["verdict"] = [f"{v.name}: {v.outcome}. {v.why}" for v in verdicts]
     last = next(iter(rollout.history(engine, 1)), None)
-    state = f"{last.challenger} was {last.state}" if last else "there was no challenger"
+    state = f"{last.challenger} {SAID[last.state]}" if last else "there was no champion to challenge"
     return f"{state}; {said(found[0]) if found else 'nobody met the challenger'}"
+
+
+def shares_out(where: Places) -> bool:
+    """Whether the gateway, which looks at the routing now and then, sends people to a challenger."""
+    routing = httpx.get(f"http://{where.host}:{where.gateway_port}/status", timeout=10).json()["routing"]
+    return bool(routing and routing["challenger"])
 
 
 def measure(where: Places, record: Record) -> str:

@@ -7,18 +7,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 from recloop.cli.show import AsJson, as_json, as_table, console, stop
 from recloop.delivery import processes, slots
-from recloop.delivery.rollout import current, install
+from recloop.delivery.rollout import abort, current, install
 from recloop.delivery.routing import read_routing
-from recloop.policy import load
-from recloop.registry import Registered, connect, resolve
-from recloop.serving.build import bento_home
+from recloop.policy import ArtefactError, load
+from recloop.registry import Registered, RegistryError, connect, fetch, note_bento, resolve
+from recloop.serving.build import BuildError, bento_home, build_bento
 from recloop.settings import Places, places
 from recloop.store import StoreError, open_store
 
-POOL = "recloop"
+WHO = "recloop up"
+RETRY_SECONDS = 15.0
+Trouble = (processes.ProcessError, StoreError, RegistryError, BuildError, ArtefactError)
 
 
 def up() -> None:
@@ -26,6 +29,10 @@ def up() -> None:
     where = places()
     if processes.find(where.home, "up"):
         stop("recloop is up already: `recloop status` shows it, `recloop down` stops it")
+    if processes.find(where.home, "demo"):
+        stop("`make demo` runs here: wait until it is done, or set RECLOOP_HOME to another folder")
+    if not Path("prefect.yaml").exists():
+        stop(f"there is no prefect.yaml in {Path.cwd()}: run `recloop up` in the project's folder")
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -39,10 +46,10 @@ def up() -> None:
             console.print(f"  {name:<10} {_address(where, name)}", highlight=False)
         if not ended.is_set():
             console.print("recloop is up. Ctrl-C stops it; `recloop status` shows it.")
+        begun: dict[str, float] = {}
         while not ended.wait(1):
-            _look_after(where)
-    except (processes.ProcessError, StoreError) as error:
-        _stop_all(where)
+            _look_after(where, begun)
+    except Trouble as error:
         stop(str(error))
     finally:
         console.print("stopping")
@@ -137,29 +144,50 @@ def serve_champion(where: Places, champion: Registered) -> None:
     engine = open_store(where.store)
     found = read_routing(engine)
     colour = found[1].champion if found else slots.COLOURS[0]
-    name, version = champion.bento.split(":")
-    if not (bento_home(where.home) / "bentos" / name / version).exists():
-        raise processes.ProcessError(
-            f"the champion's Bento {champion.bento} is gone: run `dvc repro --force package`"
-        )
-    policy = _policy_name(where, champion)
-    target = slots.start(where, colour, champion.bento, policy)
-    if current(engine) is None:
-        install(engine, colour, target, "recloop up", f"champion is version {champion.version}")
+    tag = champion.bento if _bento(where, champion.bento).exists() else _build_again(where, champion)
+    policy = load(_bento(where, tag) / "src/models/policy").manifest.name
+    target = slots.start(where, colour, tag, policy)
+    if found and found[1].slots[colour] == target:
+        return
+    if opened := current(engine):
+        abort(engine, opened.id, WHO, "the champion's slot came up at another address")
+    install(engine, colour, target, WHO, f"champion is version {champion.version}")
 
 
-def _policy_name(where: Places, champion: Registered) -> str:
-    name, version = champion.bento.split(":")
-    return load(bento_home(where.home) / "bentos" / name / version / "src/models/policy").manifest.name
+def _bento(where: Places, tag: str) -> Path:
+    name, _, version = tag.partition(":")
+    return bento_home(where.home) / "bentos" / name / version
 
 
-def _look_after(where: Places) -> None:
-    """Start a slot or a gateway again that died."""
+def _build_again(where: Places, champion: Registered) -> str:
+    """A Bento for a champion whose own was deleted."""
+    client = connect(where)
+    policy = fetch(client, champion.version, where.home / "judged" / str(champion.version))
+    labels = {"mlflow_version": champion.version, "mlflow_run": champion.run_id}
+    built = build_bento(Path.cwd(), policy, where.home, labels)
+    note_bento(client, champion.version, built.tag)
+    return built.tag
+
+
+def _look_after(where: Places, begun: dict[str, float]) -> None:
+    """Start again what died; ``begun`` holds when each part was, so that it is not tried all the time."""
+    for name, begin in _parts(where).items():
+        if _lives(where, name) or time.monotonic() - begun.get(name, -RETRY_SECONDS) < RETRY_SECONDS:
+            continue
+        console.print(f"{name} has ended and is started again: see {where.home / 'logs'}")
+        try:
+            processes.stop(where.home, name)  # what it started may have outlived it
+            begin()
+        except Trouble as error:
+            console.print(str(error), style="red", markup=False, highlight=False)
+        begun[name] = time.monotonic()
+
+
+def _lives(where: Places, name: str) -> bool:
+    if name != "slot":
+        return processes.find(where.home, name) is not None
     found = read_routing(open_store(where.store))
-    if found and not slots.alive(where, found[1].champion):
-        _champion(where)
-    if processes.find(where.home, "gateway") is None:
-        gateway(where)
+    return found is None or slots.alive(where, found[1].champion)
 
 
 def _stop_all(where: Places) -> None:
