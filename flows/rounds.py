@@ -211,15 +211,26 @@ def measure(where: Places, record: Record) -> str:
     last = rounds[-1]["values"]
     rivals = {name: last[name] for name in ("random", "most_popular", "myopic")}
     mine = last["policy"]
-    beaten = [name for name, row in rivals.items() if mine["low"] > row["high"]]
+    clear = standing(mine, rivals)
     place = (
         "the generated market itself" if rounds[-1]["place"] == "truth" else "the test people's user model"
     )
     text = f"in {place} a session is worth {mine['value']:.2f} ({mine['low']:.2f} to {mine['high']:.2f})"
     others = ", ".join(f"{name.replace('_', ' ')} {row['value']:.2f}" for name, row in rivals.items())
-    clear = f"clearly more than {', '.join(beaten)}" if beaten else "not clearly more than any baseline"
-    record.figures.setdefault("verdict", []).append(f"{text}; {others}: {clear.replace('_', ' ')}")
-    return clear.replace("_", " ")
+    record.figures.setdefault("verdict", []).append(f"{text}; {others}: {clear}")
+    return clear
+
+
+def standing(mine: dict[str, float], rivals: dict[str, dict[str, float]]) -> str:
+    """Whom the policy clearly beats and by whom it is clearly beaten: the intervals do not touch."""
+    above = [name.replace("_", " ") for name, row in rivals.items() if mine["low"] > row["high"]]
+    below = [name.replace("_", " ") for name, row in rivals.items() if mine["high"] < row["low"]]
+    parts = [
+        f"clearly {word} than {', '.join(names)}"
+        for word, names in (("more", above), ("less", below))
+        if names
+    ]
+    return "; ".join(parts) or "not clearly more than any baseline"
 
 
 def _plot(rounds: list[dict], path: Path) -> None:
