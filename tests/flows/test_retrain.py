@@ -126,4 +126,4 @@ def test_of_two_flows_at_once_the_second_waits_and_has_nothing_to_do(project):
         thread.start()
     for thread in threads:
         thread.join()
-    assert ran == [[True] * 3, [False] * 3]
+    assert sorted(ran) == [[False] * 3, [True] * 3]  # which thread reports first is chance
