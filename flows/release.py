@@ -8,7 +8,7 @@ people). No-data never promotes: the rollout stays open until the data is there 
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from recloop.store import open_store
 
 WHO = "release flow"
 POLL_SECONDS = 1.0
+UNLEARNT = ("random", "most_popular")
 
 
 class Nothing(RuntimeError):
@@ -40,7 +41,7 @@ class Nothing(RuntimeError):
 
 @task
 def judge(champion: Registered | None, challenger: Registered) -> Verdict:
-    """The offline gate: challenger against champion, or the first policy against most popular."""
+    """The offline gate: challenger against champion, or the first policy against what needs no learning."""
     params = load_params()
     with workspace(get_run_logger().info):
         if champion is None:
@@ -58,16 +59,18 @@ def policy_of(version: Registered) -> Policy:
 
 
 def first_of_its_kind(evaluation: dict[str, Any], params: Params) -> Verdict:
-    """Without a champion a policy has to hold its own against most popular."""
-    gap = evaluation["lift"]["most_popular"]
-    rival = evaluation["user_model"]["most_popular"]["value"]
+    """Without a champion a policy has to hold its own against the better of random and most popular."""
+    values = {name: evaluation["user_model"][name]["value"] for name in UNLEARNT}
+    best = max(values, key=values.__getitem__)
+    rival, gap = values[best], evaluation["lift"][best]
     figures = {
         "champion": rival,
         "challenger": rival + gap["difference"],
         "low": gap["low"],
         "high": gap["high"],
     }
-    return offline(figures, params.delivery.non_inferiority_margin)
+    verdict = offline(figures, params.delivery.non_inferiority_margin)
+    return replace(verdict, why=f"against {best.replace('_', ' ')}: {verdict.why}")
 
 
 @task

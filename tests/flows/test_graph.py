@@ -3,11 +3,14 @@
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+from dvc.repo import Repo
 
-from flows.graph import StageError, run_stage, stages
+from flows.graph import StageError, run_stage, stages, workspace
 
 ROOT = Path(__file__).parents[2]
 GRAPH = """
@@ -72,6 +75,35 @@ def test_two_runs_at_once_wait_for_each_other(project):
     for thread in threads:
         thread.join()
     assert sorted(ran) == [False] * 3 + [True] * 3, "each stage ran once, and nobody failed"
+
+
+def test_the_workspace_may_be_taken_again_by_who_has_it(project):
+    with workspace(), workspace():
+        assert run_stage("first", silent).ran
+
+
+def test_a_plain_dvc_command_that_holds_dvc_s_own_lock_is_waited_for(project):
+    """DVC itself gives up after three seconds."""
+    ran: list[bool] = []
+    with Repo(".") as repo, repo.lock:
+        thread = threading.Thread(target=lambda: ran.append(run_stage("first", silent).ran))
+        thread.start()
+        time.sleep(4)
+        assert ran == []
+    thread.join()
+    assert ran == [True]
+
+
+def test_an_interrupted_stage_does_not_go_on(project):
+    Path("dvc.yaml").write_text("stages:\n  slow:\n    cmd: echo begun && sleep 61.25\n")
+
+    def interrupt(line: str) -> None:
+        if line == "begun":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("slow", interrupt)
+    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "61.25"]]
 
 
 def test_a_failing_stage_says_what_its_command_said(project):
