@@ -5,6 +5,7 @@ process of its own, so that a stage can be killed and its memory is given back.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -107,6 +108,7 @@ def _run(name: str, say: Callable[[str], None]) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,  # one group, so that what is being forked just then is ended too
     )
     try:
         tail = _follow(child, say)
@@ -122,10 +124,12 @@ def _end(child: subprocess.Popen) -> None:
     family = []
     with suppress(psutil.NoSuchProcess):
         family = [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]
-    for finish in (psutil.Process.terminate, psutil.Process.kill):
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, sign)
         for one in family:
             with suppress(psutil.NoSuchProcess):
-                finish(one)
+                one.send_signal(sign)
         _, family = psutil.wait_procs(family, timeout=5)
     child.wait()
 

@@ -103,7 +103,8 @@ def test_an_interrupted_stage_does_not_go_on(project):
 
     with pytest.raises(KeyboardInterrupt):
         run_stage("slow", interrupt)
-    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "61.25"]]
+    going_on = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "61.25"]]
+    assert not psutil.wait_procs(going_on, timeout=5)[1]
 
 
 def test_a_failing_stage_says_what_its_command_said(project):
