@@ -13,11 +13,12 @@ from recloop.features import FeatureSpec
 from recloop.market import GroundTruth, Market, Nature
 from recloop.market.interface import choose, happens, push
 from recloop.market.log import generate_log
-from recloop.market.population import DAY_US, EPOCH_US, make_offers, make_people
+from recloop.market.population import DAY_US, DAYS, EPOCH_US, make_offers, make_people
 from recloop.policy import Sampler, most_popular, uniform
 from recloop.settings import load_params
 from recloop.settings.params import MarketParams, RewardParams
 
+AFTER = EPOCH_US + DAYS * DAY_US  # a Thursday, when the log has ended
 REWARD = RewardParams(view=0, click=1, cart=0.5, purchase=4, dismiss=-0.5, rating_positive=4)
 
 
@@ -53,7 +54,7 @@ def test_a_history_moves_where_it_should() -> None:
 def test_utilities_are_those_of_the_equations(market: GroundTruth) -> None:
     market.reset_to(torch.arange(6))
     market.devices = torch.tensor([0, 1, 2, 0, 1, 2])
-    market.ts = torch.full((6,), EPOCH_US + 16 * DAY_US // 24)  # 16 h: no night at all
+    market.ts = torch.full((6,), AFTER + 16 * DAY_US // 24)  # Thursday, 16 h: no night at all
     market.satiation = torch.rand(6, 8, generator=torch.Generator().manual_seed(1))
     slates = torch.tensor([[4, 9, 2, 7]]).repeat(6, 1)
     found = market.utilities(slates)
@@ -63,6 +64,7 @@ def test_utilities_are_those_of_the_equations(market: GroundTruth) -> None:
             expected = (
                 nature.fit * market.interest[b] @ offers.topic[i]
                 + nature.lure * offers.bait[i]
+                - nature.dear * market.people.thrift[b] * math.log(offers.price[i])
                 - nature.sated * market.satiation[b] @ offers.topic[i]
                 - nature.position[int(market.devices[b])] * j
                 - nature.reserve
@@ -72,13 +74,61 @@ def test_utilities_are_those_of_the_equations(market: GroundTruth) -> None:
 
 def test_a_lower_position_costs_clicks_and_so_does_the_night(market: GroundTruth) -> None:
     market.reset_to(torch.arange(20))
-    market.ts = torch.full((20,), EPOCH_US + 4 * DAY_US // 24)
+    market.ts = torch.full((20,), AFTER + 4 * DAY_US // 24)
     night = market.utilities(torch.full((20, 4), 5))
     slope = torch.tensor(Nature().position)[market.devices]
     torch.testing.assert_close(night[:, 0] - night[:, 3], 3 * slope)
-    market.ts = torch.full((20,), EPOCH_US + 16 * DAY_US // 24)
+    market.ts = torch.full((20,), AFTER + 16 * DAY_US // 24)
     day = market.utilities(torch.full((20, 4), 5))
     torch.testing.assert_close(day - night, torch.full_like(day, Nature().night))
+    market.ts = market.ts + 2 * DAY_US
+    saturday = market.utilities(torch.full((20, 4), 5))
+    torch.testing.assert_close(saturday - day, torch.full_like(day, Nature().weekend))
+    market.ts = market.ts + 2 * DAY_US
+    torch.testing.assert_close(market.utilities(torch.full((20, 4), 5)), day)
+
+
+def test_a_price_keeps_the_thrifty_away_more_than_others(market: GroundTruth) -> None:
+    thrift = market.people.thrift
+    low, high = int(thrift.argmin()), int(thrift.argmax())
+    market.reset_to(torch.tensor([low, high]))
+    market.interest = torch.ones(2, 8)
+    market.devices = torch.zeros(2, dtype=torch.int64)
+    market.ts = torch.full((2,), AFTER)
+    item = int(market.offers.price.argmax())
+    careless, thrifty = market.utilities(torch.tensor([[item], [item]]))[:, 0]
+    gap = Nature().dear * float((thrift[high] - thrift[low]) * market.offers.price[item].log())
+    assert gap > 0.1
+    assert float(careless - thrifty) == pytest.approx(gap, abs=1e-4)
+    young = torch.tensor([u.age is not None and u.age < 40 for u in market.people.records])
+    assert thrift[young].mean() > thrift[~young].mean()
+
+
+def test_before_its_launch_an_item_is_an_empty_place(market: GroundTruth) -> None:
+    launch = market.offers.launch
+    new = int(launch.argmax())
+    assert EPOCH_US < launch[new] < AFTER
+    assert market.items[new].created_at == launch[new]
+    market.reset_to(torch.arange(40))
+    market.ts = torch.full((40,), int(launch[new]) - 40_000_000)
+    slates = torch.tensor([[new, 30]]).repeat(40, 1)
+    assert not market.available()[:, new].any()
+    assert (market.oracle(1.0)[:, new] == -torch.inf).all()
+    assert (market.utilities(slates) == -torch.inf).all()
+    assert (market.step(slates).clicked == -1).all()
+    assert market.available()[:, new].all(), "40 s later it is there"
+    assert torch.isfinite(market.utilities(slates)[:, 0]).all()
+    market.reset(40)
+    assert market.available().all(), "people who come after the log find everything"
+
+
+def test_some_who_come_are_strangers_to_the_log(market: GroundTruth) -> None:
+    assert len(market.users) == 120
+    assert len(market.people.records) == 132
+    market.reset(5000)
+    share = float((market.persons >= 120).double().mean())
+    assert share == pytest.approx(12 / 132, abs=0.02)
+    assert (market.ts >= AFTER).all()
 
 
 def test_a_person_is_the_same_alone_and_in_a_crowd(market: GroundTruth) -> None:

@@ -49,10 +49,33 @@ def test_rows_are_what_the_edges_of_the_system_would_let_in(
 def test_propensities_are_the_frequencies_of_the_draw(logged: tuple[list[Impression], list[Event]]) -> None:
     """The mean of 1 / p over what was drawn is the number of items that could be."""
     shown, _ = logged
+    launch = np.sort(GroundTruth(PARAMS, REWARD, 3).offers.launch.numpy())
     for position in range(PARAMS.slate):
-        inverse = np.array([1 / row.propensity for row in shown if row.position == position])
-        tolerance = 4.5 * inverse.std() / len(inverse) ** 0.5
-        assert inverse.mean() == pytest.approx(PARAMS.items - position, abs=tolerance)
+        rows = [row for row in shown if row.position == position]
+        there = np.searchsorted(launch, [row.ts for row in rows], side="right")
+        surplus = np.array([1 / row.propensity for row in rows if row.propensity]) - (there - position)
+        assert surplus.mean() == pytest.approx(0, abs=4.5 * surplus.std() / len(rows) ** 0.5)
+
+
+def test_nobody_comes_before_signing_up_and_nothing_is_shown_before_its_launch(
+    logged: tuple[list[Impression], list[Event]],
+) -> None:
+    market = GroundTruth(PARAMS, REWARD, 3)
+    launched = {item.item_id: item.created_at for item in market.items}
+    joined = {user.user_id: user.created_at for user in market.users}
+    assert 0 < sum(ts > EPOCH_US for ts in launched.values()) < len(launched) / 3
+    assert 0 < sum(ts > EPOCH_US for ts in joined.values()) < len(joined) / 5
+    for row in logged[0]:
+        assert launched[row.item_id] <= row.ts
+        assert joined[row.user_id] <= row.ts
+    assert {row.item_id for row in logged[0]} == set(launched), "new items are shown too"
+
+
+def test_a_slate_is_no_longer_than_the_catalogue() -> None:
+    params = MarketParams(users=20, items=2, topics=2, horizon=3, slate=4, behaviour_temperature=1.0)
+    sizes = {len(shown) for shown, _ in generate_log(GroundTruth(params, REWARD, 1), 1)}
+    assert sizes
+    assert all(size % 2 == 0 for size in sizes)
 
 
 def test_sessions_lie_apart_and_within_two_weeks(logged: tuple[list[Impression], list[Event]]) -> None:

@@ -1,7 +1,7 @@
 """The generated marketplace's ground truth: ``nature`` says how it behaves.
 
 The parts (people, items, choice, response, leaving) follow RecSim (Ie et al. 2019, arXiv 1909.04847,
-section 4).
+section 4); docs/market.md tells what each is for.
 """
 
 import math
@@ -11,22 +11,35 @@ import torch
 from torch import Tensor
 
 from recloop.features import FeatureSpec
+from recloop.market.crowd import Crowd
 from recloop.market.interface import Observation, Outcome, choose, happens, push
+from recloop.market.moment import Moments
 from recloop.market.nature import Nature
-from recloop.market.population import DAY_US, DEVICE_SHARES, DEVICES, EPOCH_US, make_offers, make_people
+from recloop.market.population import (
+    DAY_US,
+    DAYS,
+    DEVICE_SHARES,
+    EPOCH_US,
+    STRANGERS,
+    make_offers,
+    make_people,
+)
 from recloop.settings.params import MarketParams, RewardParams
 
 REQUEST_US = 40_000_000  # between two requests of a person
-DAYS = 14  # from EPOCH_US: when people arrive
+MINUTE_US = 60_000_000
+MINUTES = 7 * 24 * 60  # of a week
+NEVER = 2**62  # when an empty place's item is launched
 
 
-class GroundTruth:
+class GroundTruth(Crowd):
     """The market that logs come from and that simulated people live in; a ``Market``.
 
     Attributes:
-        people: the population, with what cannot be seen of it.
+        people: the population, with what cannot be seen of it; the last of it are strangers, who come
+            after the log and are not in it.
         offers: the catalogue, with what cannot be seen of it.
-        users: the records of ``people``.
+        users: the records of the people that the log knows.
         items: the records of ``offers``.
         persons: int64 (B,), who is in the batch, as an index into ``people``.
         ts: int64 (B,), each one's clock, µs since 1970, UTC.
@@ -46,18 +59,36 @@ class GroundTruth:
         self.params, self.reward, self.device = params, reward, torch.device(device)
         self.nature = nature or Nature()
         self.offers = make_offers(params.items, params.topics, rng)
-        self.people = make_people(params.users, params.topics, rng)
-        self.users, self.items = self.people.records, self.offers.records
+        known = params.users + max(1, int(STRANGERS * params.users))
+        self.people = make_people(known, params.topics, rng)
+        self.users, self.items = self.people.records[: params.users], self.offers.records
         self.n_items = params.items
-        offers = self.offers
-        self._topic, self._quality = offers.topic.to(self.device), offers.quality.to(self.device)
-        self._bait, self._price = offers.bait.to(self.device), offers.price.to(self.device)
-        self._interest = self.people.interest.to(self.device)
-        self._slopes = torch.tensor(self.nature.position, device=self.device)
+        self._tabulate()
         self._spec: FeatureSpec | None = None
         if spec is not None:
             self.attach(spec)
         self.seed(seed)
+
+    def _tabulate(self) -> None:
+        """Put what the hot path looks up on the device; row N of an item's table is the empty place's."""
+        offers, people, nature = self.offers, self.people, self.nature
+        after = nature.glad * offers.quality - nature.sorry * offers.bait
+        worth = nature.buy + nature.buy_quality * offers.quality - nature.buy_price * (offers.price - 1)
+        self._topic = self._table(offers.topic, 0.0)
+        self._launch = self._table(offers.launch, NEVER)
+        self._lure = self._table(nature.lure * offers.bait, 0.0)
+        self._cost = self._table(nature.dear * offers.price.log(), 0.0)
+        self._after, self._worth = self._table(after, 0.0), self._table(worth, 0.0)
+        self._interest, self._thrift = people.interest.to(self.device), people.thrift.to(self.device)
+        self._slopes = torch.tensor(nature.position, device=self.device)
+        self._shares = torch.tensor(DEVICE_SHARES, device=self.device).cumsum(0)[:-1]
+        minute = torch.arange(MINUTES, device=self.device)
+        hour, day = minute / 60 % 24, (minute // (24 * 60) + 3) % 7  # 1970-01-01 was a Thursday
+        night = torch.cos((hour - 4) / 24 * math.tau).clamp(min=0)
+        self._reserves = nature.reserve + nature.night * night - nature.weekend * (day >= 5)
+
+    def _table(self, values: Tensor, empty: float) -> Tensor:
+        return torch.cat([values, torch.full_like(values[:1], empty)]).to(self.device)
 
     def attach(self, spec: FeatureSpec) -> "GroundTruth":
         """Let ``observe`` see people as a policy does. Items must be those of the specification.
@@ -67,32 +98,36 @@ class GroundTruth:
         """
         if spec.item_ids != tuple(item.item_id for item in self.items):
             raise ValueError("the feature specification names other items than this market has")
-        self._spec = spec
-        self._profiles = torch.from_numpy(spec.profiles(self.users)).to(self.device)
+        self._spec, self._moments = spec, Moments(spec, self.device)
+        self._profiles = torch.from_numpy(spec.profiles(self.people.records)).to(self.device)
         return self
 
-    def seed(self, seed: int) -> None:
-        """Start the random numbers anew."""
-        self._generator = torch.Generator(self.device).manual_seed(seed)
-
     def reset(self, count: int) -> Observation:
-        """``count`` people arrive, drawn from the population."""
-        return self.reset_to(self._draw(len(self.users), count))
+        """``count`` people arrive in the two weeks after the log, drawn from the population."""
+        self._become(self._arrivals(count))
+        return self.observe() if self._spec else {}
 
     def reset_to(self, persons: Tensor) -> Observation:
         """These people arrive; int64 (B,)."""
-        count = len(persons)
-        self.persons = persons.to(self.device)
-        self.interest = self._interest[self.persons].clone()
-        self.satiation = torch.zeros_like(self.interest)
-        self.satisfaction = torch.zeros(count, device=self.device)
-        self.requests = torch.zeros(count, dtype=torch.int64, device=self.device)
-        size = self._spec.history if self._spec else 1
-        self.history = torch.full((count, size), self.n_items, dtype=torch.int64, device=self.device)
-        shares = torch.tensor(DEVICE_SHARES, device=self.device)
-        self.devices = torch.multinomial(shares, count, replacement=True, generator=self._generator)
-        self.ts = EPOCH_US + self._draw(DAYS * 24 * 60, count) * 60_000_000
+        self._become(self._arrivals(len(persons)) | self._minds(persons.to(self.device)))
         return self.observe() if self._spec else {}
+
+    def _arrivals(self, count: int) -> dict[str, Tensor]:
+        persons = self._draw(len(self._interest), count)
+        ts = EPOCH_US + DAYS * DAY_US + self._draw(DAYS * 24 * 60, count) * MINUTE_US
+        uniform = torch.rand(count, generator=self._generator, device=self.device)
+        size = self._spec.history if self._spec else 1
+        return self._minds(persons) | {
+            "devices": torch.bucketize(uniform, self._shares),
+            "ts": ts,
+            "satisfaction": torch.zeros(count, device=self.device),
+            "requests": torch.zeros(count, dtype=torch.int64, device=self.device),
+            "history": torch.full((count, size), self.n_items, dtype=torch.int64, device=self.device),
+        }
+
+    def _minds(self, persons: Tensor) -> dict[str, Tensor]:
+        interest = self._interest[persons]
+        return {"persons": persons, "interest": interest, "satiation": torch.zeros_like(interest)}
 
     def _draw(self, below: int, count: int) -> Tensor:
         return torch.randint(below, (count,), generator=self._generator, device=self.device)
@@ -100,29 +135,33 @@ class GroundTruth:
     def observe(self) -> Observation:
         """What a policy sees; needs ``attach`` first."""
         assert self._spec is not None, "attach a FeatureSpec before observing"
-        names = [DEVICES[i] for i in self.devices.tolist()]
-        context = torch.from_numpy(self._spec.contexts(names, self.ts.cpu().numpy()))
         return {
             "profile": self._profiles[self.persons],
-            "context": context.to(self.device),
+            "context": self._moments.contexts(self.devices, self.ts),
             "history": self.history,
         }
 
+    def available(self) -> Tensor:
+        """bool (B, N): the items that are launched by each one's clock."""
+        return self._launch[:-1] <= self.ts[:, None]
+
     def utilities(self, slates: Tensor) -> Tensor:
-        """float32 (B, k): v_j of each slate's items, "none" at 0."""
-        taste, slope = self._taste(), self._slopes[self.devices]
-        fit = torch.einsum("bd,bkd->bk", taste, self._topic[slates])
-        position = slope[:, None] * torch.arange(slates.shape[1], device=self.device)
-        return fit + self.nature.lure * self._bait[slates] - self._reserve()[:, None] - position
+        """float32 (B, k): v_j of each slate's items, "none" at 0, -inf for what cannot be had."""
+        fit = (self._topic[slates] @ self._taste()[:, :, None])[:, :, 0]
+        lure = self._lure[slates] - self._thrift[self.persons][:, None] * self._cost[slates]
+        place = torch.arange(slates.shape[1], device=self.device)
+        against = self._slopes[self.devices][:, None] * place + self._reserve()[:, None]
+        return (fit + lure - against).masked_fill(self._launch[slates] > self.ts[:, None], -torch.inf)
 
     def oracle(self, foresight: float) -> Tensor:
-        """float32 (B, N): scores that know everything, for measuring regret.
+        """float32 (B, N): scores that know everything, for measuring regret; -inf what is not launched.
 
         ``foresight`` 0 orders items by the chance of a click now; above 0 it adds that much of what
         they do to the wish to stay. No policy of this kind is the best one, so regret is understated.
         """
-        after = self.nature.glad * self._quality - self.nature.sorry * self._bait
-        return self._taste() @ self._topic.T + self.nature.lure * self._bait + foresight * after
+        lure = self._lure - self._thrift[self.persons][:, None] * self._cost
+        scores = self._taste() @ self._topic.T + lure + foresight * self._after
+        return scores[:, :-1].masked_fill(~self.available(), -torch.inf)
 
     def _taste(self) -> Tensor:
         """float32 (B, d): what each person is after now."""
@@ -130,13 +169,16 @@ class GroundTruth:
 
     def _reserve(self) -> Tensor:
         """float32 (B,): how far an item has to please before it is clicked at all."""
-        hour = (self.ts % DAY_US).double() / DAY_US * 24
-        night = torch.cos((hour - 4) / 24 * math.tau).clamp(min=0)
-        return (self.nature.reserve + self.nature.night * night).float()
+        return self._reserves[self.ts // MINUTE_US % MINUTES]
 
+    @torch.no_grad()
     def step(self, slates: Tensor) -> Outcome:
-        """Show int64 (B, k) slates."""
-        slates = slates.to(self.device)
+        """Show int64 (B, k) slates; an item that is not launched yet is an empty place.
+
+        Raises:
+            ValueError: slates of another shape, or that name items beyond N.
+        """
+        slates = self._shown(slates, len(self.persons))
         place = choose(self.utilities(slates), self._generator)
         clicked = place >= 0
         item = slates.gather(1, place.clamp(min=0)[:, None])[:, 0]
@@ -148,32 +190,17 @@ class GroundTruth:
 
     def purchase_logit(self, item: Tensor) -> Tensor:
         """float32 (B,): log-odds of a purchase, given a click on each one's ``item``."""
-        nature = self.nature
         fit = (self.interest * self._topic[item]).sum(1)
-        worth = nature.buy_quality * self._quality[item] - nature.buy_price * (self._price[item] - 1)
-        return nature.buy + nature.buy_fit * fit + worth
+        return self.nature.buy_fit * fit + self._worth[item]
 
     def _live_on(self, item: Tensor, clicked: Tensor) -> None:
         """What a request leaves behind in each person."""
         nature, topic, acted = self.nature, self._topic[item], clicked[:, None]
-        after = nature.glad * self._quality[item] - nature.sorry * self._bait[item]
-        self.satisfaction = nature.keep * self.satisfaction + torch.where(clicked, after, -nature.bored)
+        felt = torch.where(clicked, self._after[item], -nature.bored)
+        self.satisfaction = nature.keep * self.satisfaction + felt
         unit = self.interest / self.interest.norm(dim=1, keepdim=True)
         self.interest = self.interest + nature.drift * acted * (topic - unit)
         self.satiation = nature.rest * self.satiation + nature.tiring * acted * topic
         self.history = push(self.history, item, clicked)
         self.requests = self.requests + 1
         self.ts = self.ts + REQUEST_US
-
-    def arrive(self, gone: Tensor) -> None:
-        """Replace the people where bool (B,) ``gone`` holds."""
-        kept = {name: getattr(self, name) for name in _STATE}
-        self.reset(len(gone))
-        for name, old in kept.items():
-            mask = gone.view(-1, *[1] * (old.dim() - 1))
-            setattr(self, name, torch.where(mask, getattr(self, name), old))
-
-
-_STATE = (
-    "persons", "interest", "satiation", "satisfaction", "requests", "history", "devices", "ts",
-)  # fmt: skip

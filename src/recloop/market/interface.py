@@ -29,6 +29,8 @@ class Outcome:
 class Market(Protocol):
     """B people who are shown slates of item indices and react.
 
+    Item N, and an item that cannot be had, is an empty place of a slate: it is never chosen.
+
     A person who left stays in the batch, and means nothing, until ``arrive`` puts another in the
     place: so two policies that are run from the same seed meet the same luck, person by person.
     """
@@ -42,7 +44,10 @@ class Market(Protocol):
         """``count`` people arrive."""
 
     def observe(self) -> Observation:
-        """``profile`` float32 (B, P), ``context`` float32 (B, C), ``history`` int64 (B, H)."""
+        """``profile`` float32 (B, P), ``context`` float32 (B, C), ``history`` int64 (B, H).
+
+        Where only some items can be shown, ``candidates`` int64 (B, n) names them.
+        """
 
     def step(self, slates: Tensor) -> Outcome:
         """Show int64 (B, k) slates."""
@@ -58,9 +63,8 @@ def choose(utility: Tensor, generator: torch.Generator) -> Tensor:
     choice behavior", eq. 12; drawn by the Gumbel-max trick).
     """
     with_none = torch.cat([torch.zeros_like(utility[:, :1]), utility], 1)
-    uniform = torch.rand(with_none.shape, generator=generator, device=utility.device)
-    gumbel = -(-uniform.clamp(1e-12, 1 - 1e-7).log()).log()
-    return (with_none + gumbel).argmax(1) - 1
+    noise = torch.empty_like(with_none).exponential_(generator=generator).clamp_(min=1e-30)
+    return (with_none - noise.log_()).argmax(1) - 1
 
 
 def happens(logit: Tensor, generator: torch.Generator) -> Tensor:

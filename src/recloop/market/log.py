@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from recloop.market.ground_truth import DAYS, GroundTruth
+from recloop.market.ground_truth import GroundTruth
 from recloop.market.interface import Outcome
-from recloop.market.population import DAY_US, DEVICES, EPOCH_US
+from recloop.market.population import DAY_US, DAYS, DEVICES, EPOCH_US
 from recloop.policy import Slates, draw
 from recloop.schema import Event, EventKind, Impression
 
@@ -23,24 +23,29 @@ Batch = tuple[list[Impression], list[Event]]
 def generate_log(market: GroundTruth, seed: int) -> Iterator[Batch]:
     """Everyone comes once, most come twice; yields one request of all who are there at a time.
 
-    The behaviour policy knows what a shop knows on its first day: a merchandiser's liking for some
+    Nobody comes before having signed up, and no item is shown before its launch. The behaviour policy knows what a shop knows on its first day: a merchandiser's liking for some
     items (which leans towards bait) and the trade that a person says to look for.
     """
     rng = np.random.default_rng([seed, 2])
     liking = 0.3 * market.offers.bait.numpy() + rng.standard_normal(market.n_items)
-    wish = market.people.wish.numpy()
+    wish, joined = (x[: len(market.users)].numpy() for x in (market.people.wish, market.people.joined))
+    came = np.zeros(len(wish), bool)
     scores = liking[None] + 2.0 * (market.offers.trade.numpy()[None] == wish[:, None])
     for session in range(SESSIONS):
         market.seed(seed * SESSIONS + session)
         market.reset_to(torch.arange(len(wish)))
         arrival = rng.integers(0, WINDOW_US - PAUSE_US, len(wish))
-        market.ts = torch.from_numpy(EPOCH_US + session * WINDOW_US + arrival).to(market.device)
-        alive = np.ones(len(wish), bool) if session == 0 else rng.random(len(wish)) < RETURNING
+        arrival += EPOCH_US + session * WINDOW_US
+        market.ts = torch.from_numpy(arrival).to(market.device)
+        alive = (arrival >= joined) & ~(came & (rng.random(len(wish)) > RETURNING))
+        came |= alive
         step = 0
         while alive.any():
             here = np.flatnonzero(alive)
-            drawn = draw(scores[here], market.params.slate, rng, market.params.behaviour_temperature, FLOOR)
-            slates = np.zeros((len(wish), drawn.items.shape[1]), np.int64)
+            hidden = ~market.available().cpu().numpy()[here]
+            params = market.params
+            drawn = draw(scores[here], params.slate, rng, params.behaviour_temperature, FLOOR, hidden)
+            slates = np.full((len(wish), drawn.items.shape[1]), market.n_items)
             slates[here] = drawn.items
             ts = market.ts.cpu().numpy()
             outcome = market.step(torch.from_numpy(slates))

@@ -1,10 +1,12 @@
 """The coefficients of the generated marketplace: how people choose, buy, feel and leave.
 
-With u a person's interests, q, z, b an item's topic, quality and bait, j its position (0 first),
-a the satiation per topic, s the satisfaction:
+With u a person's interests, h its thrift, q, z, b an item's topic, quality and bait, j its position (0
+first), a the satiation per topic, s the satisfaction:
 
-    choice       v_j = fit <u, q> + lure b - sated <a, q> - p_j - reserve,   P(j) = e^v_j / (1 + sum e^v)
-    position     p_j = position[device] j;  reserve rises by ``night`` at 4 in the morning
+    choice       v_j = fit <u, q> + lure b - dear h log price - sated <a, q> - p_j - r,
+                 P(j) = e^v_j / (1 + sum e^v); what is not launched yet cannot be chosen
+    position     p_j = position[device] j
+    reserve      r = reserve + night max(0, cos(2 pi (hour - 4) / 24)) - weekend [Saturday or Sunday]
     purchase     log-odds  buy + buy_fit <u, q> + buy_quality z - buy_price (price - 1)
     satisfaction s <- keep s + glad z - sorry b after a click, s <- keep s - bored without one
     leaving      log-odds  leave - patience s, and always at the horizon
@@ -28,6 +30,8 @@ class Nature:
     sated: float = 0.8
     reserve: float = 2.2
     night: float = 0.4
+    weekend: float = 0.2
+    dear: float = 0.25
     position: tuple[float, float, float] = (0.25, 0.15, 0.2)
     buy: float = -2.4
     buy_fit: float = 0.8

@@ -35,6 +35,10 @@ DEVICE_SHARES = (0.65, 0.28, 0.07)
 EPOCH_US = 1_767_225_600_000_000  # 2026-01-01, UTC
 DAY_US = 86_400_000_000
 TEMPTATION = -0.4  # correlation of bait with quality
+DAYS = 14  # from EPOCH_US: what the generated log covers
+LAUNCHED = 0.1  # share of items that come to the market while the log is written
+JOINED = 0.1  # share of people who sign up in the first half of that time
+STRANGERS = 0.1  # people who come after the log and whom it does not know, as a share of those it knows
 SKEW = 0.5  # the share of people who mainly want the j-th trade falls as (j + 1) ** -SKEW
 
 
@@ -44,7 +48,8 @@ class Offers:
 
     Quality makes people glad afterwards; bait makes them click and sorry afterwards. Their correlation
     is ``TEMPTATION``, and neither can be seen; an offer's rating and price hint at quality, its
-    headline at bait. ``trade`` int64 (N,) is the category.
+    headline at bait. ``trade`` int64 (N,) is the category. Before ``launch`` int64 (N,), µs since 1970,
+    UTC, an item cannot be had.
     """
 
     records: list[Item]
@@ -53,16 +58,20 @@ class Offers:
     quality: Tensor
     bait: Tensor
     price: Tensor
+    launch: Tensor
 
 
 @dataclass(frozen=True)
 class People:
-    """U persons. ``interest`` float32 (U, d) cannot be seen; ``wish`` int64 (U,), the trade that they
-    say they look for, is theirs with probability 0.7."""
+    """U persons. ``interest`` float32 (U, d) and ``thrift`` float32 (U,), how much a price matters, cannot
+    be seen; the young are thriftier. ``wish`` int64 (U,), the trade that they say they look for, is
+    theirs with probability 0.7; ``joined`` int64 (U,), µs since 1970, UTC, is when they signed up."""
 
     records: list[User]
     interest: Tensor
+    thrift: Tensor
     wish: Tensor
+    joined: Tensor
 
 
 def make_offers(count: int, topics: int, rng: np.random.Generator) -> Offers:
@@ -77,6 +86,7 @@ def make_offers(count: int, topics: int, rng: np.random.Generator) -> Offers:
     price = np.exp(0.4 * rng.standard_normal(count) + 0.15 * quality)
     stars = 4.3 + 0.3 * (0.6 * quality + 0.8 * rng.standard_normal(count))
     bold = bait + rng.standard_normal(count) > 0.8
+    launch = EPOCH_US + _moments(count, LAUNCHED, DAYS * DAY_US, rng)
     seen: dict[str, int] = {}
     records = []
     for i in range(count):
@@ -93,13 +103,22 @@ def make_offers(count: int, topics: int, rng: np.random.Generator) -> Offers:
                     "rating": round(float(np.clip(stars[i], 1, 5)), 1),
                     "headline": "bold" if bold[i] else "plain",
                 },
-                created_at=EPOCH_US - int(rng.integers(30, 400)) * DAY_US,
+                created_at=int(launch[i]),
             )
         )
     to = {"topic": topic, "quality": quality, "bait": bait, "price": price}
     return Offers(
-        records, torch.tensor(trade), **{k: torch.tensor(v, dtype=torch.float32) for k, v in to.items()}
+        records,
+        torch.tensor(trade),
+        launch=torch.tensor(launch),
+        **{k: torch.tensor(v, dtype=torch.float32) for k, v in to.items()},
     )
+
+
+def _moments(count: int, late: float, within: int, rng: np.random.Generator) -> np.ndarray:
+    """int64 (count,), µs: a share of ``late`` comes ``within`` that time, the others came long before."""
+    before = -rng.integers(1, 400, count) * DAY_US
+    return np.where(rng.random(count) < late, rng.integers(0, within, count), before)
 
 
 def make_people(count: int, topics: int, rng: np.random.Generator) -> People:
@@ -116,6 +135,8 @@ def make_people(count: int, topics: int, rng: np.random.Generator) -> People:
     interest[np.arange(count), main] += 1.5
     interest[np.arange(count), rng.integers(0, topics, count)] += 0.7
     wish = np.where(rng.random(count) < 0.7, main, rng.integers(0, topics, count))
+    thrift = np.exp(0.4 * rng.standard_normal(count) - 0.01 * (age - 40))
+    joined = EPOCH_US + _moments(count, JOINED, DAYS * DAY_US // 2, rng)
     records = [
         User(
             user_id=f"p{i:06d}",
@@ -123,8 +144,9 @@ def make_people(count: int, topics: int, rng: np.random.Generator) -> People:
             sex="FM"[sex[i]],
             region=REGIONS[region[i]],
             attributes={"looking_for": names[wish[i] % len(names)]},
-            created_at=EPOCH_US - int(rng.integers(1, 300)) * DAY_US,
+            created_at=int(joined[i]),
         )
         for i in range(count)
     ]
-    return People(records, torch.tensor(interest, dtype=torch.float32), torch.tensor(wish))
+    hidden = (torch.tensor(x, dtype=torch.float32) for x in (interest, thrift))
+    return People(records, *hidden, torch.tensor(wish), torch.tensor(joined))

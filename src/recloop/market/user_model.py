@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from recloop.market.crowd import Crowd
 from recloop.market.interface import Observation, Outcome, choose, happens, push
 from recloop.market.response import Response
 
@@ -28,7 +29,7 @@ class Start:
     history: Tensor
 
 
-class UserModel:
+class UserModel(Crowd):
     """A fitted response as a ``Market``.
 
     Attributes:
@@ -55,20 +56,16 @@ class UserModel:
         self._effects = self.response.leaving.effects(self.response.features)
         self.seed(0)
 
-    def seed(self, seed: int) -> None:
-        """Start the random numbers anew."""
-        self._generator = torch.Generator(self.device).manual_seed(seed)
-
-    def reset(self, count: int) -> Observation:
-        """``count`` people arrive, drawn from the logged session starts."""
-        drawn = torch.randint(
-            len(self.start.profile), (count,), generator=self._generator, device=self.device
-        )
-        self.profile, self.context = self.start.profile[drawn], self.start.context[drawn]
-        self.history = self.start.history[drawn]
-        self.feeling = torch.zeros(count, device=self.device)
-        self.requests = torch.zeros(count, dtype=torch.int64, device=self.device)
-        return self.observe()
+    def _arrivals(self, count: int) -> dict[str, Tensor]:
+        start, device = self.start, self.device
+        drawn = torch.randint(len(start.profile), (count,), generator=self._generator, device=device)
+        return {
+            "profile": start.profile[drawn],
+            "context": start.context[drawn],
+            "history": start.history[drawn],
+            "feeling": torch.zeros(count, device=device),
+            "requests": torch.zeros(count, dtype=torch.int64, device=device),
+        }
 
     def observe(self) -> Observation:
         """What a policy sees."""
@@ -76,8 +73,12 @@ class UserModel:
 
     @torch.no_grad()
     def step(self, slates: Tensor) -> Outcome:
-        """Show int64 (B, k) slates."""
-        model, slates = self.response, slates.to(self.device)
+        """Show int64 (B, k) slates.
+
+        Raises:
+            ValueError: slates of another shape, or that name items beyond N.
+        """
+        model, slates = self.response, self._shown(slates, len(self.requests))
         liking, extra = model.people(self.observe(), self._items)
         positions = torch.arange(slates.shape[1], device=self.device).expand_as(slates)
         place = choose(model.utilities(liking, self._items, slates, positions), self._generator)
@@ -91,14 +92,6 @@ class UserModel:
         click, beyond, nothing = self.worth
         reward = torch.where(clicked, click + beyond * more, torch.full_like(self.feeling, nothing))
         return Outcome(place, more, reward, done)
-
-    def arrive(self, gone: Tensor) -> None:
-        """Replace the people where bool (B,) ``gone`` holds."""
-        kept = {name: getattr(self, name) for name in _STATE}
-        self.reset(len(gone))
-        for name, old in kept.items():
-            mask = gone.view(-1, *[1] * (old.dim() - 1))
-            setattr(self, name, torch.where(mask, getattr(self, name), old))
 
     @torch.no_grad()
     def click_scores(self, observation: dict[str, np.ndarray]) -> np.ndarray:
@@ -144,6 +137,3 @@ class UserModel:
             raise UserModelError(
                 f"no user model can be read from {folder}: {error}. Fit it again: dvc repro -f user_model"
             ) from error
-
-
-_STATE = ("profile", "context", "history", "feeling", "requests")
