@@ -1,34 +1,53 @@
-"""Fitting a user model: maximum a posteriori on a log, stopped early on people held out."""
+"""Fitting a user model: maximum a posteriori on a log, judged by people held out.
 
-from collections.abc import Callable
+Choice and extra feedback are fitted by AdamW, stopped early. Leaving has few parameters and is solved by
+L-BFGS, once for each width of the prior on what an item has of its own; the held-out people decide
+(empirical Bayes by their predictive likelihood).
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 from tqdm import tqdm
 
 from recloop.features import Catalogue, Steps
+from recloop.market.likelihood import (
+    LONGEST,
+    Batch,
+    Choosing,
+    Leaving,
+    copied,
+    losses,
+    request_numbers,
+    restore,
+    weights,
+)
 from recloop.market.measures import calibration_error, ranking_quality
-from recloop.market.response import Response
+from recloop.market.response import KEEP, Response
 from recloop.market.threads import single_thread
 from recloop.market.user_model import Start, UserModel
 from recloop.settings.params import UserModelParams
 
-LONGEST = 50  # requests after which a simulated person is sent home, whatever the log holds
-CHUNK = 32  # requests of a session that are unrolled at once
 HELD_OUT = 0.15
 PATIENCE = 6  # epochs without a better held-out likelihood
 DECAY = 1.0  # weight decay of the maps of choosing, by AdamW
-# Standard deviations of the Gaussian priors on what an item has of its own.
-PRIORS = {"item_own": 0.1, "trait_own": 0.5, "leaving.lasting_own": 0.2}
-LEAVING_RATE = 4.0  # learning rate of leaving, in units of the configured one
-Batch = dict[str, Tensor]
-Terms = dict[str, tuple[Tensor, Tensor]]
+# Standard deviations of the Gaussian priors on what an item has of its own when it is chosen.
+PRIORS = {"item_own": 0.1, "trait_own": 0.5}
+# The same of leaving: of the map, of what an item has of its own (one of these), of the log-odds of d.
+MAP, WIDTHS, MEMORY = 0.1, (0.5, 0.2, 0.1, 0.05, 0.02), 0.5
+ITERATIONS = 60  # of L-BFGS per width
+PIECES = 20_000  # sessions whose graph is held at once
+Predictions = dict[str, tuple[Tensor, Tensor]]
 
 
 class NothingToLearnError(ValueError):
     """The log holds no response that could be fitted."""
+
+
+class BadLogError(ValueError):
+    """The log or the catalogue holds what no response could be fitted on."""
 
 
 def fit_user_model(
@@ -36,14 +55,52 @@ def fit_user_model(
 ) -> tuple[UserModel, dict[str, float]]:
     """Fit on logged steps; returns the model and how well it predicts the people held out.
 
-    The figures, for ``choice`` (of an item, or none), ``extra`` feedback and ``leave``: log-likelihood
-    per case beside that of constant rates (``..._constant``), expected calibration error and area
-    under the ROC curve (``click_...``: of a choice of anything). The same held-out people decide when
-    to stop, so the figures are a little too good.
+    Choices count by ``likelihood.weights``, in the fit alone. The figures, for ``choice`` (of an item,
+    or none), ``extra`` feedback and ``leave``: log-likelihood per case beside that of constant rates
+    (``..._constant``), expected calibration error and area under the ROC curve (``click_...``: of a
+    choice of anything). The same held-out people decide when to stop, so the figures are a little too
+    good.
 
     Raises:
         NothingToLearnError: the log holds no positive feedback, or one person alone.
+        BadLogError: the catalogue is empty, or a number is not finite, or a slate names an item that
+            the catalogue has not.
     """
+    _check(steps, catalogue, name)
+    torch.manual_seed(seed)
+    worth, threshold = _worth(steps)
+    data, is_held = _tensors(steps, threshold, params.weight_clip), _held_out(steps, seed)
+    model = _initial(steps, catalogue, params)
+    with single_thread():
+        _choose(Choosing(model, data, is_held), params, seed, f"user model {name}: choice")
+        _leave(Leaving(model, data, steps, is_held), f"user model {name}: leaving")
+        figures = _figures(model, data, steps, is_held)
+    first = np.flatnonzero(np.append(True, steps.session[1:] != steps.session[:-1]))
+    start = Start(*(torch.from_numpy(getattr(steps, k)[first]) for k in ("profile", "context", "history")))
+    longest = min(LONGEST, int(request_numbers(steps).max()))
+    return UserModel(model, start, worth, longest), figures
+
+
+@torch.no_grad()
+def held_out_predictions(model: UserModel, steps: Steps, seed: int) -> Predictions:
+    """The chances that a model fitted on these steps gave to ``click``, ``extra`` and ``leave`` of the
+    people held out by that seed, each float32 (n,), and what they did, 0 or 1."""
+    is_held = _held_out(steps, seed)
+    data = _tensors(steps, _worth(steps)[1], 1.0)
+    found: Predictions = {}
+    for part in (Choosing(model.response, data, is_held), Leaving(model.response, data, steps, is_held)):
+        for name, (logit, seen) in part.terms(part.held).items():
+            if name == "choice":
+                found["click"] = 1 - logit.softmax(1)[:, 0], (seen > 0).float()
+            else:
+                found[name] = logit.sigmoid(), seen
+    return found
+
+
+def _check(steps: Steps, catalogue: Catalogue, name: str) -> None:
+    count = len(catalogue.features)
+    if not count:
+        raise BadLogError("the catalogue is empty: add items to the store, then advance the watermark")
     if not (steps.clicked >= 0).any():
         raise NothingToLearnError(
             f"the {name} log of {len(steps)} requests holds no click: there is no response to learn from."
@@ -53,20 +110,24 @@ def fit_user_model(
         raise NothingToLearnError(
             f"the {name} log is of one person: at least one more is held out to judge by"
         )
-    torch.manual_seed(seed)
-    worth, threshold = _worth(steps)
-    data = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in _arrays(steps, threshold).items()}
-    model = _initial(steps, catalogue, params)
-    is_held = np.isin(steps.user, _held_out(steps, seed))
-    with single_thread():
-        for kind in (_Choosing, _Leaving):
-            part = kind(model, data, steps, is_held)
-            _optimise(part, params, seed, f"user model {name}: {part.title}")
-        figures = _figures(_Choosing(model, data, steps, is_held), _Leaving(model, data, steps, is_held))
-    first = np.flatnonzero(np.append(True, steps.session[1:] != steps.session[:-1]))
-    start = Start(*(torch.from_numpy(getattr(steps, k)[first]) for k in ("profile", "context", "history")))
-    longest = min(LONGEST, int(np.bincount(steps.session).max()))
-    return UserModel(model, start, worth, longest), figures
+    for where, values in (
+        ("rewards", steps.reward),
+        ("profiles", steps.profile),
+        ("contexts", steps.context),
+    ):
+        bad = int((~np.isfinite(values).reshape(len(steps), -1).all(1)).sum())
+        if bad:
+            raise BadLogError(
+                f"{bad} of {len(steps)} requests of the {name} log have a {where} that is not finite: run"
+                " preprocess again on validated data, and check the values of its events"
+            )
+    if not np.isfinite(catalogue.features).all():
+        raise BadLogError("the catalogue has item features that are not finite: run preprocess again")
+    if steps.slate.min() < 0 or steps.slate.max() > count:
+        raise BadLogError(
+            f"slates of the {name} log name items that the catalogue of {count} has not: both must come"
+            " from the same run of preprocess"
+        )
 
 
 def _worth(steps: Steps) -> tuple[tuple[float, float, float], float]:
@@ -85,17 +146,13 @@ def _worth(steps: Steps) -> tuple[tuple[float, float, float], float]:
     return (click, beyond, nothing), threshold
 
 
-def _arrays(steps: Steps, threshold: float) -> dict[str, np.ndarray]:
-    return {
-        "profile": steps.profile,
-        "context": steps.context,
-        "history": steps.history,
-        "slate": steps.slate,
-        "position": steps.position,
-        "clicked": steps.clicked,
+def _tensors(steps: Steps, threshold: float, clip: float) -> Batch:
+    plain = ("profile", "context", "history", "slate", "position", "clicked", "done")
+    arrays = {name: getattr(steps, name) for name in plain} | {
         "extra": (steps.clicked >= 0) & (steps.reward > threshold),
-        "done": steps.done,
+        "weight": weights(steps.propensity, steps.position >= 0, clip),
     }
+    return {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in arrays.items()}
 
 
 def _initial(steps: Steps, catalogue: Catalogue, params: UserModelParams) -> Response:
@@ -112,112 +169,29 @@ def _initial(steps: Steps, catalogue: Catalogue, params: UserModelParams) -> Res
 
 
 def _held_out(steps: Steps, seed: int) -> np.ndarray:
+    """bool (R,): the requests of people who are not fitted on."""
     people = np.unique(steps.user)
     drawn = np.random.default_rng([seed, 3]).permutation(people)
-    return drawn[: max(1, int(HELD_OUT * len(people)))]
+    return np.isin(steps.user, drawn[: max(1, int(HELD_OUT * len(people)))])
 
 
-class _Choosing:
-    """Choice and extra feedback: requests are independent cases, given what was observed."""
-
-    title = "choice"
-
-    def __init__(self, model: Response, data: Batch, steps: Steps, is_held: np.ndarray) -> None:
-        self.model, self.data, self.rate, self.decay = model, data, 1.0, DECAY
-        self.train = torch.from_numpy(np.flatnonzero(~is_held))
-        self.held = torch.from_numpy(np.flatnonzero(is_held))
-        self.cases = len(self.train)
-        self.parameters = {n: p for n, p in model.named_parameters() if not n.startswith("leaving.")}
-
-    def batches(self, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        return self.train[torch.randperm(len(self.train), generator=generator)].split(size)
-
-    def terms(self, rows: Tensor) -> Terms:
-        """Per kind of behaviour: logits and what was seen."""
-        model, data = self.model, self.data
-        items = model.items()
-        liking, extra = model.people({k: data[k][rows] for k in ("profile", "context", "history")}, items)
-        slate, clicked = data["slate"][rows], data["clicked"][rows]
-        utilities = model.utilities(liking, items, slate, data["position"][rows])
-        choice = torch.cat([torch.zeros_like(utilities[:, :1]), utilities], 1)
-        has = clicked >= 0
-        item = slate.gather(1, clicked.clamp(min=0)[:, None])[:, 0]
-        more = model.extra_logit(extra[has], items, item[has])
-        return {"choice": (choice, clicked + 1), "extra": (more, data["extra"][rows][has].float())}
-
-
-class _Leaving:
-    """Leaving: a case is a piece of a session, whose requests are unrolled in order."""
-
-    title = "leaving"
-
-    def __init__(self, model: Response, data: Batch, steps: Steps, is_held: np.ndarray) -> None:
-        self.model, self.rate, self.decay = model, LEAVING_RATE, 0.0
-        sessions = _sessions(steps)
-        held = torch.from_numpy(is_held)[sessions[:, 0]]
-        self.train, self.held = sessions[~held], sessions[held]
-        self.cases = int((self.train >= 0).sum())
-        self.parameters = {n: p for n, p in model.named_parameters() if n.startswith("leaving.")}
-        clicked = data["clicked"]
-        item = data["slate"].gather(1, clicked.clamp(min=0)[:, None])[:, 0]
-        self.item, self.clicked = item.clamp(max=len(model.features) - 1), clicked >= 0
-        self.done = data["done"].float()
-
-    def batches(self, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        per_batch = max(1, size * len(self.train) // max(1, self.cases))
-        return self.train[torch.randperm(len(self.train), generator=generator)].split(per_batch)
-
-    def terms(self, sessions: Tensor) -> Terms:
-        """Logits of leaving after each request, and who left."""
-        leaving, real = self.model.leaving, sessions >= 0
-        rows = sessions.clamp(min=0)
-        effects = leaving.effects(self.model.features)
-        feeling, felt = torch.zeros(len(sessions)), []
-        for t in range(sessions.shape[1]):
-            feeling = leaving.feel(feeling, effects, self.item[rows[:, t]], self.clicked[rows[:, t]])
-            felt.append(feeling)
-        return {"leave": (leaving.logit(torch.stack(felt, 1)[real]), self.done[sessions[real]])}
-
-
-def _sessions(steps: Steps) -> Tensor:
-    """int64 (S, CHUNK): row numbers of each session's requests, in order, padded with -1."""
-    first = np.flatnonzero(np.append(True, steps.session[1:] != steps.session[:-1]))
-    lengths = np.diff(np.append(first, len(steps)))
-    starts = np.concatenate([np.arange(f, f + n, CHUNK) for f, n in zip(first, lengths, strict=True)])
-    ends = np.repeat(first + lengths, -(-lengths // CHUNK))
-    rows = starts[:, None] + np.arange(CHUNK)
-    rows = np.where(rows < ends[:, None], rows, -1)
-    return torch.from_numpy(rows[:, : max(1, int((rows >= 0).sum(1).max()))])
-
-
-def _losses(terms: Terms) -> dict[str, Tensor]:
-    losses = {}
-    for name, (logit, seen) in terms.items():
-        loss: Callable = (
-            functional.cross_entropy if name == "choice" else functional.binary_cross_entropy_with_logits
-        )
-        losses[name] = loss(logit, seen) if len(seen) else torch.zeros(())
-    return losses
-
-
-def _optimise(part: "_Choosing | _Leaving", params: UserModelParams, seed: int, title: str) -> None:
+def _choose(part: Choosing, params: UserModelParams, seed: int, title: str) -> None:
     own = {name: p for name, p in part.parameters.items() if name in PRIORS}
     maps = [p for name, p in part.parameters.items() if name not in PRIORS]
     groups = [
         {"params": list(own.values()), "weight_decay": 0.0},
-        {"params": maps, "weight_decay": part.decay},
+        {"params": maps, "weight_decay": DECAY},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=part.rate * params.learning_rate)
+    optimiser = torch.optim.AdamW(groups, lr=params.learning_rate)
     generator = torch.Generator().manual_seed(seed)
-    cases = part.cases
-    best, since, kept = _held_out_loss(part), 0, _copy(part.parameters)
+    best, since, kept = _held_out_loss(part), 0, copied(part.parameters)
     with tqdm(total=params.epochs, desc=title, unit="epoch", mininterval=1) as bar:
         for _ in range(params.epochs):
             for batch in part.batches(params.batch, generator):
                 prior = sum(
                     (p.square().sum() / PRIORS[name] ** 2 for name, p in own.items()), torch.zeros(())
                 )
-                loss = sum(_losses(part.terms(batch)).values(), 0.5 * prior / cases)
+                loss = sum(part.losses(batch).values(), 0.5 * prior / len(part.train))
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -226,29 +200,69 @@ def _optimise(part: "_Choosing | _Leaving", params: UserModelParams, seed: int, 
             bar.update()
             since += 1
             if now < best:
-                best, since, kept = now, 0, _copy(part.parameters)
+                best, since, kept = now, 0, copied(part.parameters)
             if since == PATIENCE:
                 break
-    with torch.no_grad():
-        for name, p in part.parameters.items():
-            p.copy_(kept[name])
+    restore(part.parameters, kept)
+
+
+def _leave(part: Leaving, title: str) -> None:
+    """Solve leaving under each width of the prior, and keep what predicts the held-out people best."""
+    if not part.cases(part.train).any():
+        return
+    initial = copied(part.parameters)
+    best, kept = _held_out_loss(part), initial
+    with tqdm(WIDTHS, desc=title, unit="prior", mininterval=1) as bar:
+        for width in bar:
+            restore(part.parameters, initial)
+            _solve(part, width)
+            now = _held_out_loss(part)
+            bar.set_postfix(loss=f"{now:.3f}", refresh=False)
+            if now < best:
+                best, kept = now, copied(part.parameters)
+    restore(part.parameters, kept)
+
+
+def _solve(part: Leaving, width: float) -> None:
+    """Maximum a posteriori: L-BFGS over all the cases, a few sessions' graph at a time."""
+    leaving = part.model.leaving
+    optimiser = torch.optim.LBFGS(
+        part.parameters.values(), max_iter=ITERATIONS, history_size=10, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        total = torch.zeros(())
+        for loss in _negative_log_posterior(part, width, leaving.keep - KEEP):
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    optimiser.step(closure)
+
+
+def _negative_log_posterior(part: Leaving, width: float, memory: Tensor) -> Iterator[Tensor]:
+    """In nats, piece by piece; the last piece is the priors'."""
+    for pieces in part.train.split(PIECES):
+        cases = part.cases(pieces).sum()
+        if cases:
+            yield part.losses(pieces)["leave"] * cases
+    leaving = part.model.leaving
+    spread = (leaving.lasting_map.weight, MAP), (leaving.lasting_own, width), (memory, MEMORY)
+    yield 0.5 * sum((x.square().sum() / sd**2 for x, sd in spread), torch.zeros(()))
 
 
 @torch.no_grad()
-def _held_out_loss(part: "_Choosing | _Leaving") -> float:
-    return float(sum(_losses(part.terms(part.held)).values()))
-
-
-def _copy(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in parameters.items()}
+def _held_out_loss(part: "Choosing | Leaving") -> float:
+    return float(sum(part.losses(part.held).values()))
 
 
 @torch.no_grad()
-def _figures(*parts: "_Choosing | _Leaving") -> dict[str, float]:
+def _figures(model: Response, data: Batch, steps: Steps, is_held: np.ndarray) -> dict[str, float]:
     figures: dict[str, float] = {}
-    for part in parts:
+    for part in (Choosing(model, data, is_held), Leaving(model, data, steps, is_held)):
         terms = part.terms(part.held)
-        for name, loss in _losses(terms).items():
+        for name, loss in losses(terms).items():
             logit, seen = terms[name]
             if not len(seen):
                 continue

@@ -46,6 +46,15 @@ class GroundTruth(Crowd):
         satisfaction: float32 (B,), what decides who leaves.
     """
 
+    persons: Tensor
+    interest: Tensor
+    satiation: Tensor
+    satisfaction: Tensor
+    requests: Tensor
+    devices: Tensor
+    ts: Tensor
+    history: Tensor
+
     def __init__(
         self,
         params: MarketParams,

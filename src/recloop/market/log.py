@@ -23,8 +23,9 @@ Batch = tuple[list[Impression], list[Event]]
 def generate_log(market: GroundTruth, seed: int) -> Iterator[Batch]:
     """Everyone comes once, most come twice; yields one request of all who are there at a time.
 
-    Nobody comes before having signed up, and no item is shown before its launch. The behaviour policy knows what a shop knows on its first day: a merchandiser's liking for some
-    items (which leans towards bait) and the trade that a person says to look for.
+    Nobody comes before having signed up, and no item is shown before its launch. The behaviour policy
+    knows what a shop knows on its first day: a merchandiser's liking for some items (which leans towards
+    bait) and the trade that a person says to look for.
     """
     rng = np.random.default_rng([seed, 2])
     liking = 0.3 * market.offers.bait.numpy() + rng.standard_normal(market.n_items)

@@ -4,18 +4,29 @@ import torch
 from torch import Tensor
 
 
+def reliability(predicted: Tensor, seen: Tensor, bins: int = 10) -> Tensor:
+    """float64 (b, 3): per bin, b at most ``bins``, the cases, their mean chance and the share that happened.
+
+    Bins are equally filled; equal chances share one.
+    """
+    edges = predicted.sort().values[torch.arange(1, bins) * len(seen) // bins]
+    bin_of = torch.bucketize(predicted, edges.unique(), right=True)
+    sums = torch.zeros(bins, 3, dtype=torch.float64)
+    sums.index_add_(0, bin_of, torch.stack([torch.ones_like(predicted), predicted, seen], 1).double())
+    sums = sums[sums[:, 0] > 0]
+    return torch.cat([sums[:, :1], sums[:, 1:] / sums[:, :1]], 1)
+
+
 def calibration_error(predicted: Tensor, seen: Tensor, bins: int = 10) -> float:
     """Expected calibration error of float (n,) chances of 0/1 events, over equally filled bins.
 
     Naeini, Cooper and Hauskrecht 2015, "Obtaining well calibrated probabilities using Bayesian
-    binning", section 2; equal chances share a bin.
+    binning", section 2.
     """
     if not len(seen):
         return 0.0
-    edges = predicted.sort().values[torch.arange(1, bins) * len(seen) // bins]
-    bin_of = torch.bucketize(predicted, edges.unique(), right=True)
-    gap = torch.zeros(bins, dtype=torch.float64).index_add(0, bin_of, (predicted - seen).double())
-    return float(gap.abs().sum() / len(seen))
+    cases, chance, share = reliability(predicted, seen, bins).T
+    return float((cases * (chance - share).abs()).sum() / len(seen))
 
 
 def ranking_quality(predicted: Tensor, seen: Tensor) -> float:

@@ -31,7 +31,7 @@ class Nature:
     reserve: float = 2.2
     night: float = 0.4
     weekend: float = 0.2
-    dear: float = 0.25
+    dear: float = 0.2
     position: tuple[float, float, float] = (0.25, 0.15, 0.2)
     buy: float = -2.4
     buy_fit: float = 0.8

@@ -148,5 +148,5 @@ def make_people(count: int, topics: int, rng: np.random.Generator) -> People:
         )
         for i in range(count)
     ]
-    hidden = (torch.tensor(x, dtype=torch.float32) for x in (interest, thrift))
-    return People(records, *hidden, torch.tensor(wish), torch.tensor(joined))
+    likes, saves = (torch.tensor(x, dtype=torch.float32) for x in (interest, thrift))
+    return People(records, likes, saves, torch.tensor(wish), torch.tensor(joined))

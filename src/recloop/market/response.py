@@ -7,14 +7,17 @@
 x, y: linear maps of an encoding of profile, context and pooled history; e_i, b_i, b'_i, w_i: linear
 maps of the item's features plus parameters of its own, which a Gaussian prior holds near 0, so that an
 item that was rarely shown is judged by its features. w_i is what consuming item i does to the wish to
-stay: the one thing that a model of clicks cannot know.
+stay: the one thing that a model of clicks cannot know. Its map also sees b_i and b'_i, standardised:
+how an item sells and how it tempts tell of what it leaves behind.
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recloop.market.interface import Observation
 
+KEEP = 1.0  # log-odds of d before anything is known
 FADING = 0.85  # weight of an act of the history relative to the next newer one
 
 
@@ -39,6 +42,10 @@ class Response(nn.Module):
         self.leaving = Leaving(width, count)
         nn.init.zeros_(self.trait_map.weight)
 
+    def effects(self) -> Tensor:
+        """float32 (N,): w, given b and b' as they are."""
+        return self.leaving.effects(self.features, self.traits().detach())
+
     def items(self) -> Tensor:
         """float32 (N, dim): e."""
         return self.item_map(self.features) + self.item_own
@@ -48,12 +55,13 @@ class Response(nn.Module):
         return self.trait_map(self.features) + self.trait_own
 
     def people(self, observation: Observation, items: Tensor) -> tuple[Tensor, Tensor]:
-        """float32 (B, dim) twice: x and y."""
+        """float32 (B, dim) twice: x and y. Items of the history that are not in 0..N-1 say nothing."""
         history = observation["history"]
         fading = FADING ** torch.arange(history.shape[1], device=items.device)
-        weight = (history < len(items)).float() * fading
-        padded = torch.cat([items, torch.zeros_like(items[:1])])
-        pooled = torch.einsum("bh,bhd->bd", weight, padded[history])
+        known = (history >= 0) & (history < len(items))
+        weight = known * fading
+        safe = torch.where(known, history, 0)
+        pooled = functional.embedding_bag(safe, items, mode="sum", per_sample_weights=weight)
         pooled = pooled / weight.sum(1, keepdim=True).clamp(min=1)
         encoded = self.encoder(torch.cat([observation["profile"], observation["context"], pooled], 1))
         liking, extra = self.heads(encoded).chunk(2, 1)
@@ -77,24 +85,30 @@ class Response(nn.Module):
 
 
 class Leaving(nn.Module):
-    """The part of the likelihood that a session's past decides; it shares no parameter with the rest."""
+    """The part of the likelihood that a session's past decides."""
 
     def __init__(self, width: int, count: int) -> None:
         super().__init__()
-        self.lasting_map = nn.Linear(width, 1, bias=False)
+        self.lasting_map = nn.Linear(width + 2, 1, bias=False)
         self.lasting_own = nn.Parameter(torch.zeros(count))
         self.base = nn.Parameter(torch.tensor(-2.0))
         self.unmoved = nn.Parameter(torch.tensor(-0.1))
-        self.keep = nn.Parameter(torch.tensor(1.0))
+        self.keep = nn.Parameter(torch.tensor(KEEP))
         nn.init.zeros_(self.lasting_map.weight)
 
-    def effects(self, features: Tensor) -> Tensor:
-        """float32 (N,): w."""
-        return self.lasting_map(features)[:, 0] + self.lasting_own
+    def effects(self, features: Tensor, traits: Tensor) -> Tensor:
+        """float32 (N,): w, of items with features (N, F) and b, b' (N, 2)."""
+        centred = traits - traits.mean(0)
+        traits = centred / centred.square().mean(0).sqrt().clamp(min=1e-6)
+        return self.lasting_map(torch.cat([features, traits], 1))[:, 0] + self.lasting_own
 
-    def feel(self, feeling: Tensor, effects: Tensor, item: Tensor, clicked: Tensor) -> Tensor:
+    def moved(self, effects: Tensor, item: Tensor, clicked: Tensor) -> Tensor:
+        """float32, like ``item``: w_i after a click, n without one."""
+        return torch.where(clicked, effects[item], self.unmoved)
+
+    def feel(self, feeling: Tensor, moved: Tensor) -> Tensor:
         """float32 (B,): s after a request."""
-        return self.keep.sigmoid() * feeling + torch.where(clicked, effects[item], self.unmoved)
+        return self.keep.sigmoid() * feeling + moved
 
     def logit(self, feeling: Tensor) -> Tensor:
         """float32 (B,): log-odds of leaving."""

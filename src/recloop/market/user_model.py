@@ -39,6 +39,12 @@ class UserModel(Crowd):
         longest: requests after which everyone is sent home: of the longest logged session, 50 at most.
     """
 
+    profile: Tensor
+    context: Tensor
+    history: Tensor
+    feeling: Tensor
+    requests: Tensor
+
     def __init__(
         self,
         response: Response,
@@ -53,7 +59,7 @@ class UserModel(Crowd):
         self.device = torch.device(device)
         self.n_items = len(response.features)
         self._items = self.response.items()
-        self._effects = self.response.leaving.effects(self.response.features)
+        self._effects = self.response.effects()
         self.seed(0)
 
     def _arrivals(self, count: int) -> dict[str, Tensor]:
@@ -83,9 +89,9 @@ class UserModel(Crowd):
         positions = torch.arange(slates.shape[1], device=self.device).expand_as(slates)
         place = choose(model.utilities(liking, self._items, slates, positions), self._generator)
         clicked = place >= 0
-        item = slates.gather(1, place.clamp(min=0)[:, None])[:, 0]
+        item = slates.gather(1, place.clamp(min=0)[:, None])[:, 0].clamp(max=self.n_items - 1)
         more = clicked & happens(model.extra_logit(extra, self._items, item), self._generator)
-        self.feeling = model.leaving.feel(self.feeling, self._effects, item, clicked)
+        self.feeling = model.leaving.feel(self.feeling, model.leaving.moved(self._effects, item, clicked))
         self.history = push(self.history, item, clicked)
         self.requests = self.requests + 1
         done = happens(model.leaving.logit(self.feeling), self._generator) | (self.requests >= self.longest)

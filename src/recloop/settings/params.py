@@ -53,6 +53,7 @@ class UserModelParams(Section):
     epochs: Positive
     batch: Positive
     learning_rate: PositiveFloat
+    weight_clip: Annotated[float, Field(ge=1, allow_inf_nan=False)]
 
 
 class AgentParams(Section):
