@@ -110,12 +110,8 @@ def _check(steps: Steps, catalogue: Catalogue, name: str) -> None:
         raise NothingToLearnError(
             f"the {name} log is of one person: at least one more is held out to judge by"
         )
-    for where, values in (
-        ("rewards", steps.reward),
-        ("profiles", steps.profile),
-        ("contexts", steps.context),
-    ):
-        bad = int((~np.isfinite(values).reshape(len(steps), -1).all(1)).sum())
+    for where in ("reward", "profile", "context"):
+        bad = int((~np.isfinite(getattr(steps, where)).reshape(len(steps), -1).all(1)).sum())
         if bad:
             raise BadLogError(
                 f"{bad} of {len(steps)} requests of the {name} log have a {where} that is not finite: run"
