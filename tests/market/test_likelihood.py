@@ -5,13 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.market.test_user_model import ITEMS, PARAMS, catalogue, known_steps
 
 from recloop.features import Catalogue, Steps
 from recloop.market import UserModel
 from recloop.market.fit import BadLogError, fit_user_model, held_out_predictions
 from recloop.market.likelihood import request_numbers, weights
 from recloop.market.measures import calibration_error, reliability
+from tests.market.test_user_model import ITEMS, PARAMS, catalogue, known_steps
 
 
 def test_a_slate_shown_half_as_often_counts_twice() -> None:

@@ -23,13 +23,12 @@ class SinglePerson(gymnasium.Env[Seen, np.ndarray]):
         self.market = market
         self.action_space = spaces.MultiDiscrete(np.full(slate, market.n_items))
         example = {name: x[0].cpu().numpy() for name, x in market.reset(1).items()}
-        self.observation_space = spaces.Dict(
-            {
-                "profile": spaces.Box(-np.inf, np.inf, example["profile"].shape, np.float32),
-                "context": spaces.Box(-np.inf, np.inf, example["context"].shape, np.float32),
-                "history": spaces.MultiDiscrete(np.full(len(example["history"]), market.n_items + 1)),
-            }
-        )
+        self.observation_space = spaces.Dict({name: self._space(x) for name, x in example.items()})
+
+    def _space(self, x: np.ndarray) -> spaces.Space:
+        if np.issubdtype(x.dtype, np.integer):  # item indices, N for none
+            return spaces.MultiDiscrete(np.full(len(x), self.market.n_items + 1))
+        return spaces.Box(-np.inf, np.inf, x.shape, np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
