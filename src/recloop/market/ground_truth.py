@@ -9,6 +9,7 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from recloop.features import FeatureSpec
 from recloop.market.crowd import Crowd
@@ -85,8 +86,8 @@ class GroundTruth(Crowd):
         worth = nature.buy + nature.buy_quality * offers.quality - nature.buy_price * (offers.price - 1)
         self._topic = self._table(offers.topic, 0.0)
         self._launch = self._table(offers.launch, NEVER)
-        self._lure = self._table(nature.lure * offers.bait, 0.0)
-        self._cost = self._table(nature.dear * offers.price.log(), 0.0)
+        pull = torch.stack([nature.lure * offers.bait, -nature.dear * offers.price.log()], 1)
+        self._appeal = self._table(torch.cat([offers.topic, pull], 1), 0.0)
         self._after, self._worth = self._table(after, 0.0), self._table(worth, 0.0)
         self._interest, self._thrift = people.interest.to(self.device), people.thrift.to(self.device)
         self._slopes = torch.tensor(nature.position, device=self.device)
@@ -135,7 +136,7 @@ class GroundTruth(Crowd):
         }
 
     def _minds(self, persons: Tensor) -> dict[str, Tensor]:
-        interest = self._interest[persons]
+        interest = self._interest.index_select(0, persons)
         return {"persons": persons, "interest": interest, "satiation": torch.zeros_like(interest)}
 
     def _draw(self, below: int, count: int) -> Tensor:
@@ -145,7 +146,7 @@ class GroundTruth(Crowd):
         """What a policy sees; needs ``attach`` first."""
         assert self._spec is not None, "attach a FeatureSpec before observing"
         return {
-            "profile": self._profiles[self.persons],
+            "profile": self._profiles.index_select(0, self.persons),
             "context": self._moments.contexts(self.devices, self.ts),
             "history": self.history,
         }
@@ -156,11 +157,10 @@ class GroundTruth(Crowd):
 
     def utilities(self, slates: Tensor) -> Tensor:
         """float32 (B, k): v_j of each slate's items, "none" at 0, -inf for what cannot be had."""
-        fit = (self._topic[slates] @ self._taste()[:, :, None])[:, :, 0]
-        lure = self._lure[slates] - self._thrift[self.persons][:, None] * self._cost[slates]
+        pull = (functional.embedding(slates, self._appeal) @ self._wants()[:, :, None])[:, :, 0]
         place = torch.arange(slates.shape[1], device=self.device)
         against = self._slopes[self.devices][:, None] * place + self._reserve()[:, None]
-        return (fit + lure - against).masked_fill(self._launch[slates] > self.ts[:, None], -torch.inf)
+        return (pull - against).masked_fill(self._launch[slates] > self.ts[:, None], -torch.inf)
 
     def oracle(self, foresight: float) -> Tensor:
         """float32 (B, N): scores that know everything, for measuring regret; -inf what is not launched.
@@ -168,13 +168,14 @@ class GroundTruth(Crowd):
         ``foresight`` 0 orders items by the chance of a click now; above 0 it adds that much of what
         they do to the wish to stay. No policy of this kind is the best one, so regret is understated.
         """
-        lure = self._lure - self._thrift[self.persons][:, None] * self._cost
-        scores = self._taste() @ self._topic.T + lure + foresight * self._after
+        scores = self._wants() @ self._appeal.T + foresight * self._after
         return scores[:, :-1].masked_fill(~self.available(), -torch.inf)
 
-    def _taste(self) -> Tensor:
-        """float32 (B, d): what each person is after now."""
-        return self.nature.fit * self.interest - self.nature.sated * self.satiation
+    def _wants(self) -> Tensor:
+        """float32 (B, d + 2): what each person is after now; how much bait counts, and a price."""
+        taste = self.nature.fit * self.interest - self.nature.sated * self.satiation
+        thrift = self._thrift[self.persons][:, None]
+        return torch.cat([taste, torch.ones_like(thrift), thrift], 1)
 
     def _reserve(self) -> Tensor:
         """float32 (B,): how far an item has to please before it is clicked at all."""
@@ -199,12 +200,12 @@ class GroundTruth(Crowd):
 
     def purchase_logit(self, item: Tensor) -> Tensor:
         """float32 (B,): log-odds of a purchase, given a click on each one's ``item``."""
-        fit = (self.interest * self._topic[item]).sum(1)
+        fit = (self.interest * self._topic.index_select(0, item)).sum(1)
         return self.nature.buy_fit * fit + self._worth[item]
 
     def _live_on(self, item: Tensor, clicked: Tensor) -> None:
         """What a request leaves behind in each person."""
-        nature, topic, acted = self.nature, self._topic[item], clicked[:, None]
+        nature, topic, acted = self.nature, self._topic.index_select(0, item), clicked[:, None]
         felt = torch.where(clicked, self._after[item], -nature.bored)
         self.satisfaction = nature.keep * self.satisfaction + felt
         unit = self.interest / self.interest.norm(dim=1, keepdim=True)

@@ -63,8 +63,8 @@ def choose(utility: Tensor, generator: torch.Generator) -> Tensor:
     choice behavior", eq. 12; drawn by the Gumbel-max trick).
     """
     with_none = torch.cat([torch.zeros_like(utility[:, :1]), utility], 1)
-    noise = torch.empty_like(with_none).exponential_(generator=generator).clamp_(min=1e-30)
-    return (with_none - noise.log_()).argmax(1) - 1
+    noise = torch.rand(with_none.shape, generator=generator, device=utility.device)  # in [0, 1)
+    return (with_none - noise.log_().neg_().log_()).argmax(1) - 1
 
 
 def happens(logit: Tensor, generator: torch.Generator) -> Tensor:

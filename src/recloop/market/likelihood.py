@@ -55,14 +55,14 @@ class Choosing:
     def terms(self, rows: Tensor) -> Terms:
         """``choice`` (place + 1, 0 for none) and, where something was chosen, ``extra``."""
         model, data = self.model, self.data
-        items = model.items()
+        items, traits = model.items(), model.traits()
         liking, extra = model.people({k: data[k][rows] for k in ("profile", "context", "history")}, items)
         slate, clicked = data["slate"][rows], data["clicked"][rows]
-        utilities = model.utilities(liking, items, slate, data["position"][rows])
+        utilities = model.utilities(liking, items, traits, slate, data["position"][rows])
         choice = torch.cat([torch.zeros_like(utilities[:, :1]), utilities], 1)
         has = clicked >= 0
         item = slate.gather(1, clicked.clamp(min=0)[:, None])[:, 0]
-        more = model.extra_logit(extra[has], items, item[has])
+        more = model.extra_logit(extra[has], items, traits, item[has])
         return {
             "choice": (choice, clicked + 1),
             "extra": (more, data["extra"][rows][has].float()),

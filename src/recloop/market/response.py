@@ -67,21 +67,24 @@ class Response(nn.Module):
         liking, extra = self.heads(encoded).chunk(2, 1)
         return liking, extra
 
-    def utilities(self, liking: Tensor, items: Tensor, slates: Tensor, positions: Tensor) -> Tensor:
+    def utilities(
+        self, liking: Tensor, items: Tensor, traits: Tensor, slates: Tensor, positions: Tensor
+    ) -> Tensor:
         """float32 (B, k); padding (index N) gets -inf."""
         size = len(items)
         safe = slates.clamp(max=size - 1)
-        value = torch.einsum("bd,bkd->bk", liking, items[safe]) + self.traits()[:, 0][safe] + self.click_bias
+        value = (functional.embedding(safe, items) @ liking[:, :, None])[:, :, 0]
+        value = value + traits[:, 0][safe] + self.click_bias
         value = value - self.position[positions.clamp(0, len(self.position) - 1)]
         return value.masked_fill(slates >= size, -torch.inf)
 
-    def appeal(self, liking: Tensor, items: Tensor) -> Tensor:
+    def appeal(self, liking: Tensor, items: Tensor, traits: Tensor) -> Tensor:
         """float32 (B, N): <x, e_i> + b_i, by which the click model orders items."""
-        return liking @ items.T + self.traits()[:, 0]
+        return liking @ items.T + traits[:, 0]
 
-    def extra_logit(self, extra: Tensor, items: Tensor, item: Tensor) -> Tensor:
+    def extra_logit(self, extra: Tensor, items: Tensor, traits: Tensor, item: Tensor) -> Tensor:
         """float32 (B,): log-odds of feedback beyond the click."""
-        return (extra * items[item]).sum(1) + self.traits()[:, 1][item] + self.extra_bias
+        return (extra * items[item]).sum(1) + traits[:, 1][item] + self.extra_bias
 
 
 class Leaving(nn.Module):

@@ -58,7 +58,7 @@ class UserModel(Crowd):
         self.worth, self.longest = worth, longest
         self.device = torch.device(device)
         self.n_items = len(response.features)
-        self._items = self.response.items()
+        self._items, self._traits = self.response.items(), self.response.traits()
         self._effects = self.response.effects()
         self.seed(0)
 
@@ -66,9 +66,9 @@ class UserModel(Crowd):
         start, device = self.start, self.device
         drawn = torch.randint(len(start.profile), (count,), generator=self._generator, device=device)
         return {
-            "profile": start.profile[drawn],
-            "context": start.context[drawn],
-            "history": start.history[drawn],
+            "profile": start.profile.index_select(0, drawn),
+            "context": start.context.index_select(0, drawn),
+            "history": start.history.index_select(0, drawn),
             "feeling": torch.zeros(count, device=device),
             "requests": torch.zeros(count, dtype=torch.int64, device=device),
         }
@@ -87,10 +87,11 @@ class UserModel(Crowd):
         model, slates = self.response, self._shown(slates, len(self.requests))
         liking, extra = model.people(self.observe(), self._items)
         positions = torch.arange(slates.shape[1], device=self.device).expand_as(slates)
-        place = choose(model.utilities(liking, self._items, slates, positions), self._generator)
+        utilities = model.utilities(liking, self._items, self._traits, slates, positions)
+        place = choose(utilities, self._generator)
         clicked = place >= 0
         item = slates.gather(1, place.clamp(min=0)[:, None])[:, 0].clamp(max=self.n_items - 1)
-        more = clicked & happens(model.extra_logit(extra, self._items, item), self._generator)
+        more = clicked & happens(model.extra_logit(extra, self._items, self._traits, item), self._generator)
         self.feeling = model.leaving.feel(self.feeling, model.leaving.moved(self._effects, item, clicked))
         self.history = push(self.history, item, clicked)
         self.requests = self.requests + 1
@@ -106,7 +107,7 @@ class UserModel(Crowd):
             name: torch.from_numpy(np.ascontiguousarray(x)).to(self.device) for name, x in observation.items()
         }
         liking, _ = self.response.people(tensors, self._items)
-        return self.response.appeal(liking, self._items).cpu().numpy()
+        return self.response.appeal(liking, self._items, self._traits).cpu().numpy()
 
     def effects(self) -> Tensor:
         """float32 (N,): what having consumed an item does to the log-odds of staying."""
