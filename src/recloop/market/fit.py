@@ -1,16 +1,8 @@
-"""Fitting a user model: maximum a posteriori on a log, judged by people held out.
-
-Choice and extra feedback are fitted by AdamW, stopped early. Leaving has few parameters and is solved by
-L-BFGS, once for each width of the prior on what an item has of its own; the held-out people decide
-(empirical Bayes by their predictive likelihood).
-"""
-
-from collections.abc import Iterator
+"""Fitting a user model on a log, and saying how well it predicts people held out."""
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from recloop.features import Catalogue, Steps
 from recloop.market.likelihood import (
@@ -18,27 +10,18 @@ from recloop.market.likelihood import (
     Batch,
     Choosing,
     Leaving,
-    copied,
     losses,
     request_numbers,
-    restore,
     weights,
 )
 from recloop.market.measures import calibration_error, ranking_quality
-from recloop.market.response import KEEP, Response
+from recloop.market.optimise import fit_choosing, fit_leaving
+from recloop.market.response import Response
 from recloop.market.threads import single_thread
 from recloop.market.user_model import Start, UserModel
 from recloop.settings.params import UserModelParams
 
 HELD_OUT = 0.15
-PATIENCE = 6  # epochs without a better held-out likelihood
-DECAY = 1.0  # weight decay of the maps of choosing, by AdamW
-# Standard deviations of the Gaussian priors on what an item has of its own when it is chosen.
-PRIORS = {"item_own": 0.1, "trait_own": 0.5}
-# The same of leaving: of the map, of what an item has of its own (one of these), of the log-odds of d.
-MAP, WIDTHS, MEMORY = 0.1, (0.5, 0.2, 0.1, 0.05, 0.02), 0.5
-ITERATIONS = 60  # of L-BFGS per width
-PIECES = 20_000  # sessions whose graph is held at once
 Predictions = dict[str, tuple[Tensor, Tensor]]
 
 
@@ -58,8 +41,8 @@ def fit_user_model(
     Choices count by ``likelihood.weights``, in the fit alone. The figures, for ``choice`` (of an item,
     or none), ``extra`` feedback and ``leave``: log-likelihood per case beside that of constant rates
     (``..._constant``), expected calibration error and area under the ROC curve (``click_...``: of a
-    choice of anything). The same held-out people decide when to stop, so the figures are a little too
-    good.
+    choice of anything). The same held-out people decide when to stop fitting choices, so those figures
+    are a little too good.
 
     Raises:
         NothingToLearnError: the log holds no positive feedback, or one person alone.
@@ -72,8 +55,8 @@ def fit_user_model(
     data, is_held = _tensors(steps, threshold, params.weight_clip), _held_out(steps, seed)
     model = _initial(steps, catalogue, params)
     with single_thread():
-        _choose(Choosing(model, data, is_held), params, seed, f"user model {name}: choice")
-        _leave(Leaving(model, data, steps, is_held), f"user model {name}: leaving")
+        fit_choosing(Choosing(model, data, is_held), params, seed, f"user model {name}: choice")
+        fit_leaving(Leaving(model, data, steps, is_held), seed, f"user model {name}: leaving")
         figures = _figures(model, data, steps, is_held)
     first = np.flatnonzero(np.append(True, steps.session[1:] != steps.session[:-1]))
     start = Start(*(torch.from_numpy(getattr(steps, k)[first]) for k in ("profile", "context", "history")))
@@ -152,15 +135,13 @@ def _tensors(steps: Steps, threshold: float, clip: float) -> Batch:
 
 
 def _initial(steps: Steps, catalogue: Catalogue, params: UserModelParams) -> Response:
-    """A model that predicts the log's mean rates."""
+    """A model that predicts the log's mean rate of choosing."""
     sizes = steps.profile.shape[1], steps.context.shape[1], int(steps.position.max()) + 1
     model = Response(torch.from_numpy(catalogue.features), *sizes, params.dim)
     rate = float((steps.clicked >= 0).mean())
     shown = float((steps.position >= 0).sum(1).mean())
-    leaves = float(np.clip(steps.done.mean(), 1e-3, 1 - 1e-3))
     with torch.no_grad():
         model.click_bias.fill_(float(np.log(rate / (1 - rate + 1e-6) / shown)))
-        model.leaving.base.fill_(float(np.log(leaves / (1 - leaves))))
     return model
 
 
@@ -169,88 +150,6 @@ def _held_out(steps: Steps, seed: int) -> np.ndarray:
     people = np.unique(steps.user)
     drawn = np.random.default_rng([seed, 3]).permutation(people)
     return np.isin(steps.user, drawn[: max(1, int(HELD_OUT * len(people)))])
-
-
-def _choose(part: Choosing, params: UserModelParams, seed: int, title: str) -> None:
-    own = {name: p for name, p in part.parameters.items() if name in PRIORS}
-    maps = [p for name, p in part.parameters.items() if name not in PRIORS]
-    groups = [
-        {"params": list(own.values()), "weight_decay": 0.0},
-        {"params": maps, "weight_decay": DECAY},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=params.learning_rate)
-    generator = torch.Generator().manual_seed(seed)
-    best, since, kept = _held_out_loss(part), 0, copied(part.parameters)
-    with tqdm(total=params.epochs, desc=title, unit="epoch", mininterval=1) as bar:
-        for _ in range(params.epochs):
-            for batch in part.batches(params.batch, generator):
-                prior = sum(
-                    (p.square().sum() / PRIORS[name] ** 2 for name, p in own.items()), torch.zeros(())
-                )
-                loss = sum(part.losses(batch).values(), 0.5 * prior / len(part.train))
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-            now = _held_out_loss(part)
-            bar.set_postfix(loss=f"{now:.3f}", refresh=False)
-            bar.update()
-            since += 1
-            if now < best:
-                best, since, kept = now, 0, copied(part.parameters)
-            if since == PATIENCE:
-                break
-    restore(part.parameters, kept)
-
-
-def _leave(part: Leaving, title: str) -> None:
-    """Solve leaving under each width of the prior, and keep what predicts the held-out people best."""
-    if not part.cases(part.train).any():
-        return
-    initial = copied(part.parameters)
-    best, kept = _held_out_loss(part), initial
-    with tqdm(WIDTHS, desc=title, unit="prior", mininterval=1) as bar:
-        for width in bar:
-            restore(part.parameters, initial)
-            _solve(part, width)
-            now = _held_out_loss(part)
-            bar.set_postfix(loss=f"{now:.3f}", refresh=False)
-            if now < best:
-                best, kept = now, copied(part.parameters)
-    restore(part.parameters, kept)
-
-
-def _solve(part: Leaving, width: float) -> None:
-    """Maximum a posteriori: L-BFGS over all the cases, a few sessions' graph at a time."""
-    leaving = part.model.leaving
-    optimiser = torch.optim.LBFGS(
-        part.parameters.values(), max_iter=ITERATIONS, history_size=10, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        total = torch.zeros(())
-        for loss in _negative_log_posterior(part, width, leaving.keep - KEEP):
-            loss.backward()
-            total += loss.detach()
-        return total
-
-    optimiser.step(closure)
-
-
-def _negative_log_posterior(part: Leaving, width: float, memory: Tensor) -> Iterator[Tensor]:
-    """In nats, piece by piece; the last piece is the priors'."""
-    for pieces in part.train.split(PIECES):
-        cases = part.cases(pieces).sum()
-        if cases:
-            yield part.losses(pieces)["leave"] * cases
-    leaving = part.model.leaving
-    spread = (leaving.lasting_map.weight, MAP), (leaving.lasting_own, width), (memory, MEMORY)
-    yield 0.5 * sum((x.square().sum() / sd**2 for x, sd in spread), torch.zeros(()))
-
-
-@torch.no_grad()
-def _held_out_loss(part: "Choosing | Leaving") -> float:
-    return float(sum(part.losses(part.held).values()))
 
 
 @torch.no_grad()

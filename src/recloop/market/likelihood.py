@@ -86,6 +86,7 @@ class Leaving:
         held = torch.from_numpy(is_held)[pieces[:, 0]]
         self.train, self.held = pieces[~held], pieces[held]
         self.parameters = {n: p for n, p in model.named_parameters() if n.startswith("leaving.")}
+        self.initial, self.user = copied(self.parameters), torch.from_numpy(steps.user)
         clicked = data["clicked"]
         item = data["slate"].gather(1, clicked.clamp(min=0)[:, None])[:, 0]
         self.item, self.clicked = item.clamp(max=len(model.features) - 1), clicked >= 0

@@ -26,7 +26,7 @@ class Nature:
     """The coefficients above; ``position`` is per phone, desktop and tablet."""
 
     fit: float = 2.2
-    lure: float = 0.5
+    lure: float = 0.4
     sated: float = 0.8
     reserve: float = 2.2
     night: float = 0.4

@@ -95,7 +95,7 @@ class Leaving(nn.Module):
         self.lasting_map = nn.Linear(width + 2, 1, bias=False)
         self.lasting_own = nn.Parameter(torch.zeros(count))
         self.base = nn.Parameter(torch.tensor(-2.0))
-        self.unmoved = nn.Parameter(torch.tensor(-0.1))
+        self.unmoved = nn.Parameter(torch.tensor(0.0))
         self.keep = nn.Parameter(torch.tensor(KEEP))
         nn.init.zeros_(self.lasting_map.weight)
 
