@@ -142,12 +142,13 @@ def _interactions(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """user_id, video_id int64 and watch_ratio float64, a row per interaction."""
     columns = ("user_id", "video_id", "watch_ratio")
     places = _places(path, columns)
+    with path.open(encoding="utf-8") as file:
+        if sum(1 for _, line in zip(range(2), file, strict=False) if line.strip()) < 2:
+            raise KuaiDataError(f"{path} holds no interaction: download KuaiRec again")
     try:
         table = np.loadtxt(path, delimiter=",", skiprows=1, usecols=places, ndmin=2, encoding="utf-8")
     except (ValueError, IndexError) as error:
         raise KuaiDataError(f"{path} cannot be read: {error}") from error
-    if not len(table):
-        raise KuaiDataError(f"{path} holds no interaction: download KuaiRec again")
     bad = ~np.isfinite(table[:, :2]).all(1) | (table < 0).any(1)
     if bad.any():
         raise KuaiDataError(
