@@ -12,7 +12,7 @@ from recloop.market import GroundTruth, InterestEvolution, KuaiEnv, Market, User
 from recloop.market.kuai_env import KuaiData
 from recloop.market.response import Response
 from recloop.market.user_model import Start
-from tests.market.conftest import PARAMS, REWARD, make_spec
+from tests.market.small import PARAMS, REWARD, make_spec
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "item")
 
