@@ -286,7 +286,8 @@ def test_comparing_a_policy_with_itself_finds_nothing(
 def test_a_better_challenger_is_seen_and_no_champion_leaves_no_difference(
     judge: Judge, market: GroundTruth, world: Path, params: Params, tmp_path: Path
 ) -> None:
-    liked = judge.unseen.effects()  # what the held-out people's model stays for
+    scores = judge.unseen.click_scores(judge.steps.observation())  # by the model that they are judged in
+    liked = torch.from_numpy(scores).mean(0)
     champion = export(judge, market, tmp_path / "champion", -liked)
     challenger = export(judge, market, tmp_path / "challenger", liked)
     report = compare(champion, challenger, world / "user_model", world / "features", params, seed=1)

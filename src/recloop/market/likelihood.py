@@ -58,11 +58,11 @@ class Choosing:
         items, traits = model.items(), model.traits()
         liking, extra = model.people({k: data[k][rows] for k in ("profile", "context", "history")}, items)
         slate, clicked = data["slate"][rows], data["clicked"][rows]
-        utilities = model.utilities(liking, items, traits, slate, data["position"][rows])
+        utilities = model.utilities(liking, items, slate, data["position"][rows], traits)
         choice = torch.cat([torch.zeros_like(utilities[:, :1]), utilities], 1)
         has = clicked >= 0
         item = slate.gather(1, clicked.clamp(min=0)[:, None])[:, 0]
-        more = model.extra_logit(extra[has], items, traits, item[has])
+        more = model.extra_logit(extra[has], items, item[has], traits)
         return {
             "choice": (choice, clicked + 1),
             "extra": (more, data["extra"][rows][has].float()),

@@ -68,9 +68,15 @@ class Response(nn.Module):
         return liking, extra
 
     def utilities(
-        self, liking: Tensor, items: Tensor, traits: Tensor, slates: Tensor, positions: Tensor
+        self,
+        liking: Tensor,
+        items: Tensor,
+        slates: Tensor,
+        positions: Tensor,
+        traits: Tensor | None = None,
     ) -> Tensor:
-        """float32 (B, k); padding (index N) gets -inf."""
+        """float32 (B, k); padding (index N) gets -inf. Who has ``traits()`` already may give them."""
+        traits = self.traits() if traits is None else traits
         size = len(items)
         safe = slates.clamp(max=size - 1)
         value = (functional.embedding(safe, items) @ liking[:, :, None])[:, :, 0]
@@ -82,8 +88,9 @@ class Response(nn.Module):
         """float32 (B, N): <x, e_i> + b_i, by which the click model orders items."""
         return liking @ items.T + traits[:, 0]
 
-    def extra_logit(self, extra: Tensor, items: Tensor, traits: Tensor, item: Tensor) -> Tensor:
+    def extra_logit(self, extra: Tensor, items: Tensor, item: Tensor, traits: Tensor | None = None) -> Tensor:
         """float32 (B,): log-odds of feedback beyond the click."""
+        traits = self.traits() if traits is None else traits
         return (extra * items[item]).sum(1) + traits[:, 1][item] + self.extra_bias
 
 

@@ -87,11 +87,11 @@ class UserModel(Crowd):
         model, slates = self.response, self._shown(slates, len(self.requests))
         liking, extra = model.people(self.observe(), self._items)
         positions = torch.arange(slates.shape[1], device=self.device).expand_as(slates)
-        utilities = model.utilities(liking, self._items, self._traits, slates, positions)
+        utilities = model.utilities(liking, self._items, slates, positions, self._traits)
         place = choose(utilities, self._generator)
         clicked = place >= 0
         item = slates.gather(1, place.clamp(min=0)[:, None])[:, 0].clamp(max=self.n_items - 1)
-        more = clicked & happens(model.extra_logit(extra, self._items, self._traits, item), self._generator)
+        more = clicked & happens(model.extra_logit(extra, self._items, item, self._traits), self._generator)
         self.feeling = model.leaving.feel(self.feeling, model.leaving.moved(self._effects, item, clicked))
         self.history = push(self.history, item, clicked)
         self.requests = self.requests + 1
