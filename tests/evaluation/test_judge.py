@@ -1,5 +1,6 @@
 """Values in markets, and the whole evaluation on a small log of the real market."""
 
+import copy
 import csv
 import json
 from pathlib import Path
@@ -286,14 +287,19 @@ def test_comparing_a_policy_with_itself_finds_nothing(
 def test_a_better_challenger_is_seen_and_no_champion_leaves_no_difference(
     judge: Judge, market: GroundTruth, world: Path, params: Params, tmp_path: Path
 ) -> None:
-    scores = judge.unseen.click_scores(judge.steps.observation())  # by the model that they are judged in
-    liked = torch.from_numpy(scores).mean(0)
+    models = tmp_path / "models"
+    judge.learnt.save(models / "train")
+    liking = copy.deepcopy(judge.unseen)
+    with torch.no_grad():
+        liking.response.leaving.lasting_own.copy_(torch.linspace(-1, 1, len(judge.spec.item_ids)))
+    liking.save(models / "test")
+    liked = liking.response.effects()  # what these people stay for, known because it was planted
     champion = export(judge, market, tmp_path / "champion", -liked)
     challenger = export(judge, market, tmp_path / "challenger", liked)
-    report = compare(champion, challenger, world / "user_model", world / "features", params, seed=1)
+    report = compare(champion, challenger, models, world / "features", params, seed=1)
     assert report["difference"]["low"] > 0
     assert report["difference"]["challenger"] == report["challenger"]["value"]["value"]
-    first = compare(None, challenger, world / "user_model", world / "features", params, seed=1)
+    first = compare(None, challenger, models, world / "features", params, seed=1)
     assert first["difference"] is None
     assert first["champion"] is None
     assert first["challenger"] == report["challenger"]
