@@ -11,26 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy import stats
 from tqdm import tqdm
 
 from benchmarks.race import Row, main
+from benchmarks.worlds import FRESH, far_sighted, oracle_value, prepare
 from recloop.agents import train
-from recloop.evaluation import Judge
 from recloop.evaluation.translate import sampler_for
-from recloop.features import Catalogue, Steps
-from recloop.features.build import build_features
-from recloop.market import GroundTruth
-from recloop.market.fit import fit_user_model
-from recloop.market.log import generate_log
 from recloop.market.threads import single_thread
 from recloop.policy import load
 from recloop.settings import Params, load_params
-from recloop.store import add_items, add_users, open_store, remember, watermark, write, write_snapshot
 
-FRESH = 100  # the market's coefficients were chosen while looking at smaller seeds
-FORESIGHTS = (1.0, 2.0, 4.0, 8.0)
 PEERS = {
     "random": "random",
     "most_popular": "most popular",
@@ -70,50 +61,16 @@ def values_of(params: Params) -> dict[str, float]:
     """Mean return of a session in the ground truth, per policy, after one round of the offline loop."""
     with tempfile.TemporaryDirectory() as folder, single_thread():
         home = Path(folder)
-        market = _fill(params, home)
-        features, models = home / "features", home / "user_model"
-        build_features(home / "snapshot", features, params.features, params.reward)
-        catalogue = Catalogue.load(features / "items.npz")
-        for split in ("train", "test"):
-            steps = Steps.load(features / f"{split}.npz")
-            fit_user_model(steps, catalogue, params.user_model, params.seed, split)[0].save(models / split)
-        (home / "reports").mkdir()
-        train(params, features, models / "train", home / "policy", home / "reports", home / "checkpoints")
-        judge = Judge.load(features, models, params, params.seed)
-        market.attach(judge.spec)
+        market, judge = prepare(params, home)
+        train(
+            params, home / "features", home / "user_model" / "train", home / "policy", home / "reports",
+            home / "checkpoints",
+        )  # fmt: skip
         samplers = {"policy": sampler_for(load(home / "policy"), judge.spec), **judge.baselines()}
         values = {name: float(judge.value(s, market).reward.mean()) for name, s in samplers.items()}
         values["greedy_oracle"] = oracle_value(market, 0.0, params)
-        values["far_oracle"] = max(oracle_value(market, foresight, params) for foresight in FORESIGHTS)
+        values["far_oracle"] = far_sighted(market, params)
     return values
-
-
-def _fill(params: Params, home: Path) -> GroundTruth:
-    """Generate the log, and take a snapshot of it."""
-    market = GroundTruth(params.market, params.reward, params.seed)
-    engine = open_store(f"sqlite:///{home / 'store.db'}")
-    add_users(engine, market.users)
-    add_items(engine, market.items)
-    with engine.begin() as connection:
-        remember(connection, "source", "market")
-        for shown, acts in generate_log(market, params.seed):
-            write(connection, shown, acts)
-    write_snapshot(engine, watermark(engine), home / "snapshot")
-    engine.dispose()
-    return market
-
-
-def oracle_value(market: GroundTruth, foresight: float, params: Params) -> float:
-    """Mean return of a session when the best of the oracle's scores are shown."""
-    people = params.evaluation.users
-    market.seed(params.seed)
-    market.reset(people)
-    alive, total = torch.ones(people, dtype=torch.bool), torch.zeros(people)
-    while alive.any():
-        outcome = market.step(market.oracle(foresight).topk(params.serving.slate, 1).indices)
-        total += outcome.reward * alive
-        alive &= ~outcome.done
-    return float(total.mean())
 
 
 if __name__ == "__main__":

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from recloop.agents.build import Shape, build_dqn
+from recloop.agents.algorithms import ALGORITHMS
+from recloop.agents.build import build
 from recloop.agents.checkpoint import Progress, fingerprint, resume, save
 from recloop.agents.cluster import cluster
+from recloop.agents.log import LoggedRows
+from recloop.agents.network import Shape
+from recloop.features import Steps
 from recloop.market.interface import Outcome
 from recloop.settings import load_params
 
@@ -41,6 +45,28 @@ class Fair:
         self.left = torch.where(gone, 3, self.left)
 
 
+def fair_log() -> LoggedRows:
+    """What a random policy did among fair people, three requests each."""
+    rng = np.random.default_rng(0)
+    count = 300
+    slate = rng.integers(ITEMS, size=(count, 1))
+    person = np.arange(count) // 3
+    return LoggedRows.of(
+        Steps(
+            user=person, session=person, ts=np.arange(count), profile=np.ones((count, 2), np.float32),
+            context=np.eye(4, dtype=np.float32)[3 - np.arange(count) % 3],
+            history=np.full((count, 1), ITEMS), slate=slate, propensity=np.full((count, 1), 1 / ITEMS),
+            position=np.zeros((count, 1), np.int64), clicked=np.where(slate[:, 0] == 0, 0, -1),
+            reward=(slate[:, 0] == 0).astype(np.float32), done=np.arange(count) % 3 == 2,
+        ),
+        ITEMS,
+        0.9,
+    )  # fmt: skip
+
+
+LOG = fair_log()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def running():
     torch.set_num_threads(1)
@@ -48,16 +74,18 @@ def running():
         yield
 
 
-def algorithm(seed: int):
-    agent = load_params().agent.model_copy(
+def algorithm(seed: int, name: str = "dqn"):
+    shipped = load_params().agent
+    agent = shipped.model_copy(
         update={
+            "algorithm": name,
             "users_at_once": PEOPLE,
             "train_batch": 64,
-            "replay_capacity": 500,
+            "value": shipped.value.model_copy(update={"replay_capacity": 500}),
             "num_gpus_per_learner": 0.0,
         }
     )
-    return build_dqn(agent, seed, Shape(np.eye(ITEMS, dtype=np.float32), 2, 4, 1), Fair)
+    return build(agent, seed, Shape(np.eye(ITEMS, dtype=np.float32), 2, 4, 1), Fair, LOG)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +117,35 @@ def test_nothing_of_the_state_is_lost(trained, tmp_path):
     other.stop()
     assert progress == Progress(trained.env_steps, 1.5, [{"env_steps": 700.0}])
     assert before.keys() == after.keys()
-    assert any("target_q_net" in path for path in before)
+    assert any("target." in path for path in before)
     assert any("exp_avg_sq" in path for path in before)
     assert before["/'replay'/'columns'/'reward'"].shape == (500,)
     for path, value in before.items():
         np.testing.assert_array_equal(after[path], value, err_msg=path)
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "dqn"])
+def test_every_algorithm_goes_on_from_where_it_was(name, tmp_path):
+    first = algorithm(1, name)
+    for _ in range(3):
+        first.step()
+    progress = Progress(first.env_steps, 0.0, [])
+    progress.keep_best(first.network(), 1.0)
+    save(tmp_path, first, progress)
+    second = algorithm(2, name)
+    found = resume(tmp_path, second)
+    assert found.env_steps == second.env_steps == first.env_steps > 0
+    before, after = dict(leaves(first.learning_state())), dict(leaves(second.learning_state()))
+    assert before.keys() == after.keys()
+    for path, value in before.items():
+        np.testing.assert_array_equal(after[path], value, err_msg=path)
+    network = second.network()
+    network.load_state_dict(found.best)
+    for name_, wanted in first.network().state_dict().items():
+        assert torch.equal(network.state_dict()[name_], wanted)
+    second.step()
+    first.stop()
+    second.stop()
 
 
 def test_a_checkpoint_holds_no_pickle_and_replaces_the_older_one(trained, tmp_path):

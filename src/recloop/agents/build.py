@@ -2,57 +2,51 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import ray
 import torch
 from gymnasium import spaces
 from ray.rllib.core.rl_module import RLModuleSpec
 
-from recloop.agents.dqn import MarketDQN, MarketDQNConfig
-from recloop.agents.module import QModule
+from recloop.agents.algorithm import MarketAlgorithm, MarketConfig
+from recloop.agents.algorithms import ALGORITHMS
+from recloop.agents.log import LoggedRows
+from recloop.agents.network import Shape
 from recloop.agents.runner import MarketRunner
 from recloop.market import Market
 from recloop.settings.params import AgentParams
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What the network is built for.
+def build(
+    agent: AgentParams,
+    seed: int,
+    shape: Shape,
+    market: Callable[[], Market],
+    rows: LoggedRows | None = None,
+) -> MarketAlgorithm:
+    """The algorithm that ``agent`` names, over a market that each runner opens by calling ``market``.
 
-    Attributes:
-        features: float32 (N, F), the items.
-        profile: P.
-        context: C.
-        history: H.
+    ``rows``: the log, for the algorithms that learn from one. Ray must be running.
+
+    Raises:
+        ValueError: the algorithm learns from a log, and there is none.
     """
-
-    features: np.ndarray
-    profile: int
-    context: int
-    history: int
-
-
-def build_dqn(agent: AgentParams, seed: int, shape: Shape, market: Callable[[], Market]) -> MarketDQN:
-    """A double DQN over a market that each runner opens by calling ``market``; Ray must be running."""
+    kind = ALGORITHMS[agent.algorithm]
+    if kind.from_log and rows is None:
+        raise ValueError(f"{agent.algorithm} learns from logged requests: give it some")
     torch.manual_seed(seed)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-    config = MarketDQNConfig()
-    config.total_steps = agent.env_steps
-    config.epsilon_range = (agent.epsilon_start, agent.epsilon_end)
-    config.epsilon_decay_share = agent.epsilon_decay_share
-    config.updates_per_step = agent.updates_per_step
-    config.target_update_every = agent.target_update_every
-    config.replay_capacity = agent.replay_capacity
+    config = MarketConfig(algo_class=kind)
+    config.agent, config.rows = agent, rows if kind.from_log else None
     config.environment(
         observation_space=_observation_space(shape),
         action_space=spaces.Discrete(len(shape.features)),
-        env_config={"users": agent.users_at_once, "market": market},
+        env_config={"users": 2 if kind.from_log else agent.users_at_once, "market": market},
     )
     config.framework("torch")
-    config.env_runners(env_runner_cls=MarketRunner, num_env_runners=agent.num_env_runners)
-    config.fault_tolerance(restart_failed_env_runners=False)  # a failure ends the run, which can go on later
+    runners = 0 if kind.from_log else agent.num_env_runners
+    config.env_runners(env_runner_cls=MarketRunner, num_env_runners=runners)
+    config.fault_tolerance(restart_failed_env_runners=True)
     config.learners(
         num_learners=agent.num_learners,
         num_gpus_per_learner=_gpus_per_learner(agent.num_gpus_per_learner),
@@ -65,16 +59,7 @@ def build_dqn(agent: AgentParams, seed: int, shape: Shape, market: Callable[[], 
     )
     config.reporting(min_time_s_per_iteration=None, min_sample_timesteps_per_iteration=None)
     config.rl_module(
-        rl_module_spec=RLModuleSpec(
-            module_class=QModule,
-            model_config={
-                "features": shape.features.tolist(),
-                "profile": shape.profile,
-                "context": shape.context,
-                "dim": agent.dim,
-                "hidden": agent.hidden,
-            },
-        )
+        rl_module_spec=RLModuleSpec(module_class=kind.module, model_config={"agent": agent, "shape": shape})
     )
     config.debugging(seed=seed, log_level="ERROR")
     return config.build_algo()

@@ -1,43 +1,122 @@
 """The two-tower network: what a policy expects of each item, as one inner product."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from recloop.agents.history import ENCODERS
+from recloop.settings.params import NetworkParams
+
+TABLE = 20_000  # items up to which all vectors are made and looked up, instead of those of the history alone
+OBSERVATION = ("profile", "context", "history")
+Columns = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network is built for.
+
+    Attributes:
+        features: float32 (N, F), the items.
+        profile: P.
+        context: C.
+        history: H.
+        available: bool (N,), what may be shown while learning; None: all.
+    """
+
+    features: np.ndarray
+    profile: int
+    context: int
+    history: int
+    available: np.ndarray | None = None
 
 
 class TwoTower(nn.Module):
-    """Q(s, i) = <f(s), g(i)> + b_i + v(s), for all N items at once.
+    """Scores of items by state: <f(s), g(i)> + b_i, and a value of the state, v(s).
 
-    f: profile, context and the history pooled with geometric weights, through two layers; g: item
-    features through a linear map, plus an embedding of the item's id. v is the duelling network's
-    state value (Wang et al. 2016, arXiv 1511.06581, eq. 9, with the mean over items removed).
+    f: profile, context, an encoding of the history and its newest item, through two layers; g: item
+    features through a linear map, plus an embedding of the item's id, which starts small, so that an item
+    is first judged by its features. As a Q function the network is duelling (Wang et al. 2016, arXiv
+    1511.06581, eq. 9): Q(s, i) = v(s) + <f(s), g(i)> + b_i - mean_j (<f(s), g(j)> + b_j).
     """
 
     features: Tensor
+    searchable = True  # its scores are the inner products of ``query`` and ``item_matrix``
 
-    def __init__(self, features: Tensor, profile: int, context: int, dim: int, hidden: int) -> None:
+    def __init__(self, shape: Shape, sizes: NetworkParams) -> None:
         super().__init__()
-        count, width = features.shape
-        self.register_buffer("features", features)
-        self.item_map = nn.Linear(width, dim)
-        self.item_id = nn.Embedding(count, dim)
-        self.item_bias = nn.Parameter(torch.zeros(count))
-        self.state = nn.Sequential(
-            nn.Linear(profile + context + 2 * dim, hidden),
+        self.count, width = shape.features.shape
+        self.register_buffer("features", torch.as_tensor(shape.features, dtype=torch.float32), False)
+        self.item_map = nn.Linear(width, sizes.dim)
+        self.item_id = nn.Embedding(self.count, sizes.dim)
+        self.item_bias = nn.Parameter(torch.zeros(self.count))
+        self.past = ENCODERS[sizes.history](sizes.dim, shape.history)
+        self.tower = nn.Sequential(
+            nn.Linear(shape.profile + shape.context + 2 * sizes.dim, sizes.hidden),
             nn.ReLU(),
-            nn.Linear(hidden, hidden),
+            nn.Linear(sizes.hidden, sizes.hidden),
             nn.ReLU(),
         )
-        self.query = nn.Linear(hidden, dim)
-        self.value = nn.Linear(hidden, 1)
+        self.query_head = nn.Linear(sizes.hidden, sizes.dim)
+        self.value_head = nn.Linear(sizes.hidden, 1)
         nn.init.normal_(self.item_id.weight, std=0.1)
 
+    def vectors(self, index: Tensor | None = None) -> Tensor:
+        """float32 (..., dim): g of these items, or (N, dim) of all."""
+        if index is None:
+            return self.item_map(self.features) + self.item_id.weight
+        return self.item_map(self.features[index]) + self.item_id(index)
+
+    def state(self, observation: Columns) -> Tensor:
+        """float32 (B, hidden): what f and v are read from."""
+        history = observation["history"]
+        known = (history >= 0) & (history < self.count)
+        index = torch.where(known, history, 0)
+        few = self.count <= TABLE
+        seen = functional.embedding(index, self.vectors()) if few else self.vectors(index)
+        seen = seen * known[:, :, None]
+        past = self.past(seen, known)
+        return self.tower(torch.cat([observation["profile"], observation["context"], past, seen[:, 0]], 1))
+
+    def scores(self, state: Tensor, offered: Tensor | None = None) -> Tensor:
+        """float32 (B, N), or (B, n) of int64 (n,) or (B, n) ``offered`` items; N among them scores any."""
+        return self.match(self.query_head(state), self.item_bias, offered)
+
+    def match(self, query: Tensor, bias: Tensor, offered: Tensor | None = None) -> Tensor:
+        """float32 (B, n): <query, g(i)> + bias_i; see ``scores``."""
+        if offered is None:
+            return torch.addmm(bias, query, self.vectors().T)
+        real = offered.clamp(max=self.count - 1)
+        if offered.dim() == 1:
+            return torch.addmm(bias[real], query, self.vectors(real).T)
+        return (self.vectors(real) @ query[:, :, None])[:, :, 0] + bias[real]
+
+    def value(self, state: Tensor) -> Tensor:
+        """float32 (B,): v."""
+        return self.value_head(state)[:, 0]
+
+    def q(self, observation: Columns, offered: Tensor | None = None) -> Tensor:
+        """float32 (B, n): Q; the mean is over what is offered."""
+        state = self.state(observation)
+        scores = self.scores(state, offered)
+        return self.value_head(state) + scores - scores.mean(1, keepdim=True)
+
+    def query(self, profile: Tensor, context: Tensor, history: Tensor) -> Tensor:
+        """float32 (B, D): its inner products with ``item_matrix()`` are the Q values."""
+        state = self.state({"profile": profile, "context": context, "history": history})
+        query = self.query_head(state)
+        one = torch.ones_like(query[:, :1])
+        mean = query @ self.vectors().mean(0)[:, None] + self.item_bias.mean()
+        return torch.cat([query, one, self.value_head(state) - mean], 1)
+
+    def item_matrix(self) -> Tensor:
+        """float32 (N, D), D = dim + 2."""
+        bias = self.item_bias[:, None]
+        return torch.cat([self.vectors(), bias, torch.ones_like(bias)], 1)
+
     def forward(self, profile: Tensor, context: Tensor, history: Tensor) -> Tensor:
-        """float32 (B, N) from float32 (B, P), float32 (B, C) and int64 (B, H), padded with N."""
-        items = self.item_map(self.features) + self.item_id.weight
-        padded = torch.cat([items, torch.zeros_like(items[:1])])
-        seen = padded[history]
-        weight = 0.8 ** torch.arange(history.shape[1], device=history.device)
-        pooled = (seen * weight[:, None]).sum(1)
-        state = self.state(torch.cat([profile, context, pooled, seen[:, 0]], 1))
-        advantage = self.query(state) @ items.T + self.item_bias
-        return self.value(state) + advantage - advantage.mean(1, keepdim=True)
+        """float32 (B, N): Q of all items, from float32 (B, P), float32 (B, C) and int64 (B, H)."""
+        return self.q({"profile": profile, "context": context, "history": history})

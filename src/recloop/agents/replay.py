@@ -5,18 +5,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Columns = dict[str, Tensor]
+from recloop.agents.network import Columns
+
+SMALLEST = 1e-3  # added to a priority, so that nothing is forgotten
+FIRST_CORRECTION = 0.4  # beta at the start; 1 at the end of training
 
 
 class Replay:
-    """Keeps the newest ``capacity`` transitions; memory is linear in it."""
+    """Keeps the newest ``capacity`` transitions; memory is linear in it.
 
-    def __init__(self, capacity: int, seed: int) -> None:
-        self.capacity = capacity
+    With ``exponent`` a above 0 a transition i is drawn with probability p_i^a / sum_j p_j^a and counts
+    (n P(i))^-beta, divided by the greatest of its batch (Schaul et al. 2016, arXiv 1511.05952, eq. 1 and
+    section 3.4); p_i is its last absolute TD error, and that of a new one the greatest so far.
+    """
+
+    def __init__(self, capacity: int, seed: int, exponent: float = 0.0) -> None:
+        self.capacity, self.exponent = capacity, exponent
         self._columns: Columns = {}
         self._next = 0
         self.size = 0
-        self._generator = torch.Generator().manual_seed(seed)
+        self._mass = torch.zeros(capacity, dtype=torch.float64)
+        self._greatest = 1.0
+        self._luck = torch.Generator().manual_seed(seed)
 
     def add(self, columns: Columns) -> None:
         """Add one transition per row; all columns have the same length, at most the capacity."""
@@ -27,24 +37,44 @@ class Replay:
             }
         places = (self._next + torch.arange(count)) % self.capacity
         for name, x in columns.items():
-            self._columns[name][places] = x
+            self._columns[name][places] = x.to("cpu")
+        self._mass[places] = self._greatest
         self._next = (self._next + count) % self.capacity
         self.size = min(self.size + count, self.capacity)
 
-    def sample(self, count: int) -> Columns:
-        """Transitions drawn uniformly with replacement."""
-        places = torch.randint(self.size, (count,), generator=self._generator)
-        return {name: x[places] for name, x in self._columns.items()}
+    def draw(self, count: int, share: float) -> tuple[Tensor, Columns]:
+        """Places, int64 (count,), and their transitions, with replacement; ``weight`` is what each counts.
+
+        ``share`` of the training that is done moves beta from its first value to 1.
+        """
+        if not self.exponent:
+            places = torch.randint(self.size, (count,), generator=self._luck)
+            return places, {name: x[places] for name, x in self._columns.items()}
+        total = self._mass[: self.size].cumsum(0)
+        wanted = torch.rand(count, dtype=torch.float64, generator=self._luck) * total[-1]
+        places = torch.searchsorted(total, wanted, right=True).clamp(max=self.size - 1)
+        beta = FIRST_CORRECTION + (1 - FIRST_CORRECTION) * min(1.0, share)
+        weight = (self.size * self._mass[places] / total[-1]) ** -beta
+        drawn = {name: x[places] for name, x in self._columns.items()}
+        return places, drawn | {"weight": (weight / weight.max()).float()}
+
+    def note(self, places: Tensor, errors: Tensor) -> None:
+        """Remember float (count,) TD errors of what was drawn."""
+        mass = (errors.abs().double() + SMALLEST) ** self.exponent
+        self._mass[places] = mass
+        self._greatest = max(self._greatest, float(mass.max()))
 
     def get_state(self) -> dict[str, Any]:
         """What is remembered, and where sampling stands."""
         columns = {name: x[: self.size] for name, x in self._columns.items()}
-        return {"columns": columns, "next": self._next, "luck": self._generator.get_state()}
+        kept = {"columns": columns, "next": self._next, "luck": self._luck.get_state()}
+        return kept | {"mass": self._mass[: self.size], "greatest": self._greatest}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Remember what ``get_state`` gave, as tensors or as arrays."""
         self._columns, self._next, self.size = {}, 0, 0
         if state["columns"]:
             self.add({name: torch.as_tensor(x) for name, x in state["columns"].items()})
-        self._next = state["next"]
-        self._generator.set_state(torch.as_tensor(state["luck"]))
+        self._mass[: self.size] = torch.as_tensor(state["mass"])
+        self._next, self._greatest = state["next"], state["greatest"]
+        self._luck.set_state(torch.as_tensor(state["luck"]))

@@ -10,20 +10,17 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 from torch import Tensor
 
-from recloop.agents.replay import Columns
+from recloop.agents.module import MarketModule
+from recloop.agents.network import Columns
 from recloop.market import Market
 
 
 class NotFiniteError(ValueError):
-    """The market paid a reward that is not a number."""
+    """A reward or a loss is not a number."""
 
 
 class MarketRunner(EnvRunner, Checkpointable):
-    """Steps ``env_config["users"]`` people in ``env_config["market"](device)``.
-
-    One request is one step: the action is the item that is shown, alone. Epsilon-greedy: with
-    probability epsilon the item is uniform over the catalogue, else the one of the highest Q.
-    """
+    """Steps ``env_config["users"]`` people in ``env_config["market"]()``, as its module acts."""
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
@@ -36,10 +33,11 @@ class MarketRunner(EnvRunner, Checkpointable):
         self.market: Market = settings["market"]()
         seed = (self.config.seed or 0) * 1000 + (self.worker_index or 0)
         self.market.seed(seed)
-        self._generator = torch.Generator().manual_seed(seed)
         self.observation = self.market.reset(settings["users"])
-        self._running = torch.zeros(settings["users"])
-        self._length = torch.zeros(settings["users"])
+        device = self.observation["profile"].device
+        self._luck = torch.Generator(device).manual_seed(seed)
+        self._running = torch.zeros(settings["users"], device=device)
+        self._length = torch.zeros(settings["users"], device=device)
         self._returns: list[Tensor] = []
         self._lengths: list[Tensor] = []
 
@@ -47,6 +45,12 @@ class MarketRunner(EnvRunner, Checkpointable):
         """Build the network that acts; the learner's weights come by ``set_state``."""
         spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
         self.module = spec.build()
+        self.module[DEFAULT_MODULE_ID].to(self.observation["profile"].device)
+
+    @property
+    def acting(self) -> MarketModule:
+        """What acts."""
+        return self.module[DEFAULT_MODULE_ID]
 
     def get_spaces(self) -> dict[str, Any]:
         """The spaces of the configuration, under the names that RLlib asks for."""
@@ -58,33 +62,41 @@ class MarketRunner(EnvRunner, Checkpointable):
         assert self.market is not None
 
     @torch.no_grad()
-    def sample(self, *, steps: int, epsilon: float, **_: Any) -> Columns:
-        """``steps`` requests of everyone; returns ``steps * users`` transitions as columns."""
-        parts = [self._step(epsilon) for _ in range(steps)]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    def sample(
+        self, *, steps: int, epsilon: float, candidates: Tensor | None = None, **_: Any
+    ) -> Columns | NotFiniteError:
+        """``steps`` requests of everyone, as the rows that the module learns from.
 
-    def _step(self, epsilon: float) -> Columns:
-        before = self.observation
-        users = len(before["profile"])
-        greedy = self.module[DEFAULT_MODULE_ID].forward_exploration(before)["q"].argmax(1)
-        anything = torch.randint(self.market.n_items, (users,), generator=self._generator)
-        explore = torch.rand(users, generator=self._generator) < epsilon
-        action = torch.where(explore, anything, greedy)
-        outcome = self.market.step(action[:, None])
-        if not torch.isfinite(outcome.reward).all():
-            raise NotFiniteError("the market paid a reward that is not finite: check the log's rewards")
+        A reward that is no number is returned as the error that it is: one that is raised would be taken
+        for the loss of this runner.
+        """
+        shared = {} if candidates is None else {"candidates": candidates.to(self._running.device)}
+        parts = [self._step(epsilon, shared) for _ in range(steps)]
+        rollout = {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+        if not torch.isfinite(rollout["reward"]).all():
+            return NotFiniteError("the market paid a reward that is not finite: check the log's rewards")
+        return self.acting.to_columns(rollout | shared)
+
+    def _step(self, epsilon: float, shared: Columns) -> Columns:
+        before = self.observation | shared
+        acted = self.acting.explore(before, self._luck, epsilon)
+        shown = self.acting.shown(acted["slate"], before)
+        outcome = self.market.step(shown)
         after = self.market.observe()
         self._running += outcome.reward
         self._length += 1
-        if outcome.done.any():
-            self._returns.append(self._running[outcome.done])
-            self._lengths.append(self._length[outcome.done])
-            self._running[outcome.done] = 0
-            self._length[outcome.done] = 0
-            self.market.arrive(outcome.done)
+        done = outcome.done
+        if done.any():
+            self._returns.append(self._running[done])
+            self._lengths.append(self._length[done])
+            self._running[done] = 0
+            self._length[done] = 0
+            self.market.arrive(done)
+        ahead = {f"next_{name}": x for name, x in after.items()}
+        answer = {"reward": outcome.reward, "done": done, "clicked": outcome.clicked}
+        found = self.observation | ahead | acted | answer | {"item": shown}
         self.observation = self.market.observe()
-        following = {f"next_{name}": x for name, x in after.items()}
-        return {**before, **following, "action": action, "reward": outcome.reward, "done": outcome.done}
+        return found
 
     def apply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call ``func`` on this runner; an error reaches the algorithm, where RLlib's would end us."""

@@ -56,21 +56,86 @@ class UserModelParams(Section):
     weight_clip: Annotated[float, Field(ge=1, allow_inf_nan=False)]
 
 
-class AgentParams(Section):
-    algorithm: Literal["dqn"]
-    gamma: Annotated[float, Field(ge=0, lt=1)]
+class NetworkParams(Section):
     dim: Positive
     hidden: Positive
+    history: Literal["pool", "gru", "attention"]
+    full_catalogue: Positive
+    candidates: Positive
+
+
+class ValueParams(Section):
+    replay_capacity: Positive
+    updates_per_step: Positive
+    target_update_every: Positive
+    n_step: Positive
+    priority_exponent: Share
+    epsilon_start: Share
+    epsilon_end: Share
+    epsilon_decay_share: Share
+
+
+class GradientParams(Section):
+    rollout: Positive
+    epochs: Positive
+    minibatch: Positive
+    gae_lambda: Share
+    clip: PositiveFloat
+    entropy: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    value_share: PositiveFloat
+
+
+class LogsParams(Section):
+    advantage_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    weight_cap: PositiveFloat
+    conservatism: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    expectile: Annotated[float, Field(ge=0.5, lt=1)]
+
+
+class BanditParams(Section):
+    width: PositiveFloat
+
+
+class EnsembleParams(Section):
+    members: Positive
+    combine: Literal["mean", "vote", "penalised"]
+    penalty: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+AlgorithmName = Literal[
+    "q_learning",
+    "dqn",
+    "slateq",
+    "ensemble",
+    "reinforce",
+    "a2c",
+    "ppo",
+    "impala",
+    "bc",
+    "marwil",
+    "top_k_reinforce",
+    "cql",
+    "iql",
+    "lin_ucb",
+    "thompson",
+    "logistic",
+]
+
+
+class AgentParams(Section):
+    algorithm: AlgorithmName
+    gamma: Annotated[float, Field(ge=0, lt=1)]
+    slate: Positive
     env_steps: Positive
     users_at_once: Positive
     learning_rate: PositiveFloat
     train_batch: Positive
-    replay_capacity: Positive
-    updates_per_step: Positive
-    target_update_every: Positive
-    epsilon_start: Share
-    epsilon_end: Share
-    epsilon_decay_share: Share
+    network: NetworkParams
+    value: ValueParams
+    gradient: GradientParams
+    logs: LogsParams
+    bandit: BanditParams
+    ensemble: EnsembleParams
     num_env_runners: Annotated[int, Field(ge=0)]
     num_learners: Annotated[int, Field(ge=0)]
     num_gpus_per_learner: Annotated[float, Field(ge=0)] | Literal["auto"]

@@ -1,0 +1,264 @@
+"""What all agents have in common: from runners or a log to gradient steps, and the weights back."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module import RLModuleSpec
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
+from torch import Tensor
+
+from recloop.agents.learner import MarketLearner
+from recloop.agents.log import LoggedRows
+from recloop.agents.module import MarketModule
+from recloop.agents.network import Columns
+from recloop.agents.replay import Replay
+from recloop.agents.runner import NotFiniteError
+from recloop.settings.params import AgentParams
+
+
+class MarketConfig(AlgorithmConfig):
+    """RLlib's configuration with ours beside it: ``agent`` (AgentParams), ``rows`` (a log, or None)."""
+
+    agent: AgentParams
+    rows: LoggedRows | None = None
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """The module of the algorithm."""
+        return RLModuleSpec(module_class=self.algo_class.module)
+
+    def get_default_learner_class(self) -> type:
+        """The learner of the algorithm."""
+        return self.algo_class.learner
+
+
+class MarketAlgorithm(Algorithm):
+    """An RLlib algorithm over columns.
+
+    Attributes:
+        module: how it acts, and its network.
+        learner: its loss.
+        from_log: whether it learns from logged requests instead of a market.
+        env_steps: requests answered, or logged rows learnt from.
+    """
+
+    module: ClassVar[type[MarketModule]]
+    learner: ClassVar[type[MarketLearner]]
+    from_log: ClassVar[bool] = False
+
+    def setup(self, config: Any) -> None:
+        """Build RLlib's parts."""
+        super().setup(config)
+        self.agent: AgentParams = self.config.agent
+        self.env_steps = 0
+        self._losses: list[Tensor] = []
+        self._luck = torch.Generator().manual_seed((self.config.seed or 0) + 1)
+
+    @classmethod
+    def get_default_config(cls) -> AlgorithmConfig:
+        """A configuration for this class."""
+        return MarketConfig(algo_class=cls)
+
+    @property
+    def epsilon(self) -> float:
+        """The exploration's share now; 0 where the policy is random by itself."""
+        return 0.0
+
+    def training_step(self) -> None:
+        """One round; RLlib calls it from ``step``."""
+        self.turn()
+        losses = torch.stack(self._losses[-1:]) if self._losses else torch.zeros(1)
+        if not torch.isfinite(losses).all():
+            raise NotFiniteError(
+                "the loss is not finite: training has diverged. Lower agent.learning_rate, or check the"
+                " features and the rewards for very large numbers"
+            )
+
+    def turn(self) -> None:
+        """Sample, learn, hand the weights on."""
+        raise NotImplementedError  # pragma: no cover, each family has its own
+
+    def candidates(self) -> Tensor | None:
+        """int64 (n,): what is offered to everyone for a while where the catalogue is large; else None.
+
+        Each item is as likely as any other, and none comes twice.
+        """
+        sizes, count = self.agent.network, self._modules_items()
+        if count <= sizes.full_catalogue:
+            return None
+        order = torch.randperm(count, generator=self._luck)
+        return order[: sizes.candidates]
+
+    def _modules_items(self) -> int:
+        return len(self.config.rl_module_spec.model_config["shape"].features)
+
+    def collect(self, steps: int, candidates: Tensor | None) -> Columns:
+        """``steps`` requests of everyone, of all runners that are alive.
+
+        Raises:
+            NotFiniteError: a market pays what is no number.
+        """
+        ask = {"steps": steps, "epsilon": self.epsilon, "candidates": candidates}
+        if self.config.num_env_runners:
+            parts = self.env_runner_group.foreach_env_runner("sample", kwargs=ask, local_env_runner=False)
+        else:
+            parts = [self.env_runner.sample(**ask)]
+        for part in parts:
+            if isinstance(part, NotFiniteError):
+                raise part
+        if not parts:
+            return {}
+        columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        self.env_steps += steps * self.agent.users_at_once * len(parts)
+        return columns
+
+    def gradient_step(self, columns: Columns, candidates: Tensor | None = None) -> list[dict[str, Tensor]]:
+        """One step of all learners, each on its share of the rows; what each noted."""
+        count = len(columns["reward"])
+        batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, count)
+        results = self.learner_group.update(batch=batch, timesteps={}, candidates=candidates)
+        self._losses += [one["loss"] for one in results]
+        return results
+
+    def minibatches(self, columns: Columns, size: int) -> Iterator[Columns]:
+        """The rows in random order, ``size`` at a time; the rest that is smaller is left out."""
+        count = len(columns["reward"])
+        order = torch.randperm(count, generator=self._luck)
+        for part in order.split(min(size, count)):
+            if len(part) == min(size, count):
+                yield {name: x[part] for name, x in columns.items()}
+
+    def hand_on(self) -> None:
+        """Give the runners the learner's weights."""
+        self.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.learner_group, inference_only=True
+        )
+
+    def finished(self) -> tuple[Tensor, Tensor]:
+        """Returns and lengths of the sessions that ended since the last call."""
+        if not self.config.num_env_runners:
+            return self.env_runner.finished()
+        parts = self.env_runner_group.foreach_env_runner("finished", local_env_runner=False)
+        none = torch.zeros(0)
+        return torch.cat([none, *(p[0] for p in parts)]), torch.cat([none, *(p[1] for p in parts)])
+
+    def mean_loss(self) -> float:
+        """Mean loss of the updates since the last call; NaN without any."""
+        losses, self._losses = self._losses, []
+        return float(torch.stack(losses).mean()) if losses else math.nan
+
+    def learning_state(self) -> dict[str, Any]:
+        """All that learning goes on from, as arrays, numbers and strings."""
+        learner = self.learner_group.get_state()[COMPONENT_LEARNER]
+        names = (COMPONENT_RL_MODULE, COMPONENT_OPTIMIZER, WEIGHTS_SEQ_NO)
+        kept = {name: learner[name] for name in names if name in learner}
+        return {"learner": kept, "env_steps": self.env_steps, "luck": self._luck.get_state()}
+
+    def set_learning_state(self, state: dict[str, Any]) -> None:
+        """Go on from what ``learning_state`` gave."""
+        self.learner_group.set_state({COMPONENT_LEARNER: state["learner"]})
+        self.env_steps = state["env_steps"]
+        self._luck.set_state(torch.as_tensor(state["luck"]))
+        self.hand_on()
+
+    def network(self) -> torch.nn.Module:
+        """The learnt network as it is exported, on the CPU."""
+        module = self.env_runner.module[DEFAULT_MODULE_ID]
+        module.set_state(self.learner_group.get_weights()[DEFAULT_MODULE_ID])
+        return module.exported()
+
+
+class ReplayAlgorithm(MarketAlgorithm):
+    """Sample with epsilon-greedy, remember, and learn from what is remembered."""
+
+    STEPS = 4  # requests of everyone between two handings on of the weights
+
+    def setup(self, config: Any) -> None:
+        """Begin with an empty memory."""
+        super().setup(config)
+        value = self.agent.value
+        self.replay = Replay(value.replay_capacity, self.config.seed or 0, value.priority_exponent)
+
+    @property
+    def epsilon(self) -> float:
+        """Linear from the first to the last value, then constant."""
+        value = self.agent.value
+        falling = max(1.0, value.epsilon_decay_share * self.agent.env_steps)
+        done = min(1.0, self.env_steps / falling)
+        return value.epsilon_start + (value.epsilon_end - value.epsilon_start) * done
+
+    def turn(self) -> None:
+        """Some requests of everyone, then the updates that are due for them."""
+        before, steps = self.env_steps, max(self.STEPS, self.agent.value.n_step)
+        columns = self.collect(steps, self.candidates())
+        if columns:
+            self.replay.add(columns)
+        if self.replay.size < self.agent.train_batch:
+            return
+        asked = (self.env_steps - before) / self.agent.users_at_once * self.agent.value.updates_per_step
+        for _ in range(round(asked)):
+            places, batch = self.replay.draw(self.agent.train_batch, self.env_steps / self.agent.env_steps)
+            results = self.gradient_step(batch, self.candidates())
+            if self.replay.exponent:
+                self.replay.note(places, torch.cat([one["errors"].cpu() for one in results]))
+        self.hand_on()
+
+    def learning_state(self) -> dict[str, Any]:
+        """The memory too."""
+        return super().learning_state() | {"replay": self.replay.get_state()}
+
+    def set_learning_state(self, state: dict[str, Any]) -> None:
+        """The memory too."""
+        super().set_learning_state(state)
+        self.replay.set_state(state["replay"])
+
+
+class RolloutAlgorithm(MarketAlgorithm):
+    """Sample with the newest weights, learn from that alone, throw it away.
+
+    Attributes:
+        whole: whether a rollout is one batch, learnt from once, or some epochs of minibatches.
+        steps: requests of everyone in a rollout; None: ``gradient.rollout``.
+    """
+
+    whole: ClassVar[bool] = False
+    steps: ClassVar[int | None] = None
+
+    def turn(self) -> None:
+        """Requests of everyone, then the updates on them, with standardised advantages."""
+        gradient, candidates = self.agent.gradient, self.candidates()
+        columns = self.collect(self.steps or gradient.rollout, candidates)
+        if not columns:
+            return
+        advantage = columns["advantage"]
+        columns["advantage"] = (advantage - advantage.mean()) / (advantage.std() + 1e-6)
+        for _ in range(1 if self.whole else gradient.epochs):
+            for batch in [columns] if self.whole else self.minibatches(columns, gradient.minibatch):
+                self.gradient_step(batch, candidates)
+        self.hand_on()
+
+
+class LogAlgorithm(MarketAlgorithm):
+    """Learn from logged requests; no runner steps anybody."""
+
+    from_log = True
+    UPDATES = 50  # between two looks at what has been learnt
+
+    def turn(self) -> None:
+        """Some updates on rows drawn from the log."""
+        for _ in range(self.UPDATES):
+            batch = self.config.rows.draw(self.agent.train_batch, self._luck)
+            self.gradient_step(batch, self.candidates())
+            self.env_steps += self.agent.train_batch
+
+    def hand_on(self) -> None:
+        """Nobody acts."""
+
+    def finished(self) -> tuple[Tensor, Tensor]:
+        """No sessions."""
+        return torch.zeros(0), torch.zeros(0)

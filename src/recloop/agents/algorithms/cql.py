@@ -1,0 +1,32 @@
+"""Conservative Q-learning over discrete items (Kumar et al. 2020, arXiv 2006.04779, eq. 4, CQL(H)).
+
+    minimise alpha E_log[ log sum_i exp Q(s, i) - Q(s, a) ] + DQN's loss on logged transitions
+
+What the log seldom shows is held down, so that the maximum does not run to items whose value is a guess.
+alpha = ``logs.conservatism``. Where the catalogue is large, the sum is over items drawn uniformly, times
+their share (see ``logged.log_share``).
+"""
+
+from torch import Tensor
+
+from recloop.agents.algorithm import LogAlgorithm
+from recloop.agents.algorithms.dqn import QLearner, QModule
+from recloop.agents.logged import log_share
+from recloop.agents.network import Columns
+
+
+class ConservativeLearner(QLearner):
+    """DQN's loss and the gap."""
+
+    def loss(self, found: Columns, columns: Columns) -> Tensor:
+        """Their sum."""
+        discount = self.agent.gamma * (~columns["done"]).float()
+        error = super().loss(found, columns | {"discount": discount})
+        gap = -log_share(found["all"], found["q"], len(self.plain.shape.features)).mean()
+        return error + self.agent.logs.conservatism * gap
+
+
+class CQL(LogAlgorithm):
+    """See the docstring of this module."""
+
+    module, learner = QModule, ConservativeLearner
