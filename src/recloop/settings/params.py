@@ -1,7 +1,8 @@
 """params.yaml as a typed object; an unknown or wrong entry is named, never ignored."""
 
+import io
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -195,3 +196,21 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
         raise ParamsError(f"{file} has entries that cannot be used:\n" + "\n".join(lines)) from error
+
+
+def proposed(text: str, changes: dict[str, Any]) -> str:
+    """params.yaml with these dotted names of ``agent`` changed; comments stay."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    content = yaml.load(text)
+    for name, value in changes.items():
+        *path, last = name.split(".")
+        section = content["agent"]
+        for part in path:
+            section = section[part]
+        if section[last] != value:
+            section[last] = float(f"{value:.4g}") if isinstance(value, float) else value
+    out = io.StringIO()
+    yaml.dump(content, out)
+    return out.getvalue()
