@@ -172,6 +172,22 @@ def test_masked_values_are_those_of_the_smaller_process():
     np.testing.assert_allclose(found[allowed], q[allowed], atol=0.06 * np.ptp(q))
 
 
+@pytest.mark.parametrize("name", ["q_learning", "dqn", "ensemble"])
+def test_values_count_on_what_will_be_offered_and_no_more(name):
+    algorithm = build(agent(name, ensemble={"combine": "mean"}), 1, SHAPE, Offered)
+    found = learnt(algorithm)
+    algorithm.stop()
+    q = np.zeros((STATES, ACTIONS))
+    for _ in range(500):
+        best = np.mean([q[:, list(pair)].max(1) for pair in ((0, 1), (0, 2), (1, 2))], axis=0)
+        q = PAYS + GAMMA * ~ENDS * best[NEXT]
+    if name == "q_learning":
+        np.testing.assert_allclose(found, q, atol=0.05 * np.ptp(q))
+    centred, wanted = (x - x.mean(1, keepdims=True) for x in (found, q))
+    np.testing.assert_allclose(centred, wanted, atol=0.08 * np.ptp(q))
+    assert abs(found.mean() - q.mean()) < 0.25 * abs(exact().mean() - q.mean()) + 0.1
+
+
 def test_an_item_that_is_sold_out_is_not_shown_while_learning():
     class NoFirst(Maze):
         def step(self, slates: torch.Tensor):

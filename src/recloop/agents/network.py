@@ -99,10 +99,20 @@ class TwoTower(nn.Module):
         return self.value_head(state)[:, 0]
 
     def q(self, observation: Columns, offered: Tensor | None = None) -> Tensor:
-        """float32 (B, n): Q; the mean is over what is offered."""
+        """float32 (B, n): Q."""
         state = self.state(observation)
         scores = self.scores(state, offered)
-        return self.value_head(state) + scores - scores.mean(1, keepdim=True)
+        return self.level(state, scores, offered) + scores
+
+    def level(self, state: Tensor, scores: Tensor, offered: Tensor | None) -> Tensor:
+        """float32 (B, 1): v less the mean over all items, or over those (n,) that are drawn for everyone.
+
+        What a person is offered by the market does not move it, so that an item's Q is the same in any offer.
+        """
+        value = self.value_head(state)
+        if offered is None or offered.dim() == 1:
+            return value - scores.mean(1, keepdim=True)
+        return value - self.query_head(state) @ self.vectors().mean(0)[:, None] - self.item_bias.mean()
 
     def query(self, profile: Tensor, context: Tensor, history: Tensor) -> Tensor:
         """float32 (B, D): its inner products with ``item_matrix()`` are the Q values."""
@@ -110,7 +120,7 @@ class TwoTower(nn.Module):
         query = self.query_head(state)
         one = torch.ones_like(query[:, :1])
         mean = query @ self.vectors().mean(0)[:, None] + self.item_bias.mean()
-        return torch.cat([query, one, self.value_head(state) - mean], 1)
+        return torch.cat([query, one, self.value(state)[:, None] - mean], 1)
 
     def item_matrix(self) -> Tensor:
         """float32 (N, D), D = dim + 2."""

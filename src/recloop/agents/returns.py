@@ -10,7 +10,7 @@ def n_step(rollout: Columns, n: int, gamma: float) -> Columns:
     """T * B transitions over up to n requests each, fewer at the rollout's end (Sutton 1988).
 
     ``reward`` becomes sum_{i<m} gamma^i r_{t+i}; ``discount`` is gamma^m, 0 where the person has left by
-    then; ``next_...`` is what was seen m requests on.
+    then; ``next_...`` is what was seen m requests on. What was offered to everyone, (n,), is left out.
     """
     reward, done = rollout["reward"], rollout["done"]
     steps = len(reward)
@@ -25,7 +25,7 @@ def n_step(rollout: Columns, n: int, gamma: float) -> Columns:
     people = torch.arange(done.shape[1], device=reward.device).expand_as(done)
     ahead = {name: x[last, people] for name, x in rollout.items() if name.startswith("next_")}
     changed = rollout | ahead | {"reward": total, "discount": power * alive}
-    return {name: x.flatten(0, 1) for name, x in changed.items() if name != "candidates"}
+    return {name: x.flatten(0, 1) for name, x in changed.items() if x.dim() > 1}
 
 
 def advantages(

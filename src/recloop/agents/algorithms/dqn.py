@@ -57,15 +57,14 @@ class QModule(WithTarget):
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
         state = self.net.state(batch)
         every = self.net.scores(state, batch.get("candidates"))
-        mean = every.mean(1, keepdim=True)
+        level = self.net.level(state, every, batch.get("candidates"))
         item = batch["item"][:, None]
         own = every.gather(1, item) if "candidates" not in batch else self.net.scores(state, item)
-        value = self.net.value_head(state)
         with torch.no_grad():
             ahead = following(batch)
             best = self.masked(self.q(self.net, ahead), ahead).argmax(1, keepdim=True)
             beyond = self.q(self.target, ahead).gather(1, best)[:, 0]
-        return {"q": (value + own - mean)[:, 0], "all": value + every - mean, "beyond": beyond}
+        return {"q": (level + own)[:, 0], "all": level + every, "beyond": beyond}
 
 
 class QLearner(MarketLearner):

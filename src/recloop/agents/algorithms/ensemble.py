@@ -86,7 +86,7 @@ class CommitteeModule(QModule):
             state = member.state(batch)
             every = member.scores(state, offered)
             own = every.gather(1, item) if offered is None else member.scores(state, item)
-            found.append((member.value_head(state) + own - every.mean(1, keepdim=True))[:, 0])
+            found.append((member.level(state, every, offered) + own)[:, 0])
         with torch.no_grad():
             ahead = following(batch)
             place = ahead.get("candidates")

@@ -42,7 +42,7 @@ class SlateNet(TwoTower):
         """Qbar and logits of choice, float32 (B, n + 1) each; the last column is none."""
         scores = self.scores(state, offered)
         none = self.none_head(state)
-        q = self.value_head(state) + torch.cat([scores - scores.mean(1, keepdim=True), none[:, :1]], 1)
+        q = torch.cat([self.level(state, scores, offered) + scores, self.value_head(state) + none[:, :1]], 1)
         choice = torch.cat([self.match(self.choice_head(state), self.choice_bias, offered), none[:, 1:]], 1)
         return q, choice.clamp(-LARGEST, LARGEST)
 
@@ -96,9 +96,9 @@ class SlateModule(WithTarget):
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
         state, item = self.net.state(batch), batch["item"]
         offered = batch.get("candidates")
-        mean = self.net.scores(state, offered).mean(1, keepdim=True)
+        level = self.net.level(state, self.net.scores(state, offered), offered)
         none = self.net.none_head(state)
-        own = torch.cat([self.net.scores(state, item) - mean, none[:, :1]], 1)
+        own = torch.cat([level + self.net.scores(state, item), self.net.value_head(state) + none[:, :1]], 1)
         choice = torch.cat(
             [self.net.match(self.net.choice_head(state), self.net.choice_bias, item), none[:, 1:]], 1
         ).clamp(-LARGEST, LARGEST)
@@ -108,7 +108,7 @@ class SlateModule(WithTarget):
             place, able = ahead.get("candidates"), self.choosable(ahead)
             _, beyond = self.target.ranked(*self.target.both(self.target.state(ahead), place), able)
         return {
-            "q": self.net.value_head(state) + own,
+            "q": own,
             "choice": choice.masked_fill(empty, -torch.inf),
             "beyond": beyond[:, 0],
         }
