@@ -1,4 +1,4 @@
-# `make demo` sets up and runs the loop; `make test` sets up and runs every check. See README.md.
+# `make demo` sets up and runs the loop; `make test` sets up and runs the checks. See README.md.
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -7,15 +7,20 @@ BIN := .venv/bin
 export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 # Trust what the system trusts, as pip does: behind a proxy of a company this is its own authority.
 export UV_SYSTEM_CERTS ?= true
+# A module's tests stay together, since they share what is slow to start.
+PARALLEL ?= --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test check format repro lock clean
+.PHONY: demo test test-slow check format repro lock clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/installed  ## the whole loop; DATA=folder for a public dataset
 	@$(BIN)/python -m flows.demo $(if $(DATA),--data "$(DATA)")
 
-test: .venv/installed check  ## lint, types and all tests
-	$(BIN)/python -m pytest
+test: .venv/installed check  ## lint, types and all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+
+test-slow: .venv/installed  ## the rest: whole loops, learning over seeds, faults of running systems
+	$(BIN)/python -m pytest -m slow
 
 check: .venv/installed
 	$(BIN)/ruff check .
