@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from ray import cloudpickle
 from scipy.optimize import brentq, minimize
 
 from recloop.agents.algorithms import ALGORITHMS
@@ -99,6 +100,34 @@ def test_an_ensemble_ranks_as_value_iteration_does(combine):
 def test_a_policy_gradient_earns_nine_tenths_of_the_optimum(name, rate):
     found = trained(name, 100_000, learning_rate=rate)
     assert value(softmax(found)) > 0.9 * exact().max(1).mean() > 2 * value(np.full((STATES, ACTIONS), 1 / 3))
+
+
+def test_what_is_drawn_from_a_log_belongs_together():
+    log = rows(SKEWED, 50)
+    log.reward.copy_(torch.arange(len(log)))
+    drawn = log.draw(500, torch.Generator().manual_seed(1), ahead=True)
+    at = drawn["reward"].long()
+    request = log.request[at]
+    assert len(at.unique()) > 0.5 * min(500, len(log))
+    for name, whole in log.observations.items():
+        assert torch.equal(drawn[name], whole[request])
+        assert torch.equal(drawn[f"next_{name}"], whole[log.following[request]])
+    for name in ("item", "to_go", "propensity"):
+        assert torch.equal(drawn[name], getattr(log, name)[at])
+    assert torch.equal(drawn["done"], log.last[request])
+    alone = log.draw(500, torch.Generator().manual_seed(1), ahead=False)
+    assert set(alone) == {name for name in drawn if not name.startswith("next_")}
+    assert all(torch.equal(alone[name], drawn[name]) for name in alone)
+
+
+def test_a_log_is_neither_copied_nor_sent_to_learners():
+    log = rows(SKEWED, 5000)
+    algorithm = build(agent("bc"), 1, SHAPE, Maze, log)
+    try:
+        assert algorithm.rows is log
+        assert len(cloudpickle.dumps(algorithm.config)) < log.item.nbytes
+    finally:
+        algorithm.stop()
 
 
 def test_cloning_gives_the_logging_policy_back():

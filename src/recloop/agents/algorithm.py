@@ -23,10 +23,9 @@ from recloop.settings.params import AgentParams
 
 
 class MarketConfig(AlgorithmConfig):
-    """RLlib's configuration with ours beside it: ``agent`` (AgentParams), ``rows`` (a log, or None)."""
+    """RLlib's configuration with ours beside it: ``agent`` (AgentParams)."""
 
     agent: AgentParams
-    rows: LoggedRows | None = None
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """The module of the algorithm."""
@@ -244,15 +243,22 @@ class RolloutAlgorithm(MarketAlgorithm):
 
 
 class LogAlgorithm(MarketAlgorithm):
-    """Learn from logged requests; no runner steps anybody."""
+    """Learn from logged requests; no runner steps anybody.
+
+    Attributes:
+        ahead: whether the loss asks what was seen after a request.
+        rows: the log; not in the configuration, which RLlib copies often and sends to learners.
+    """
 
     from_log = True
+    ahead: ClassVar[bool] = False
+    rows: LoggedRows
     UPDATES = 50  # between two looks at what has been learnt
 
     def turn(self) -> None:
         """Some updates on rows drawn from the log."""
         for _ in range(self.UPDATES):
-            batch = self.config.rows.draw(self.agent.train_batch, self._luck)
+            batch = self.rows.draw(self.agent.train_batch, self._luck, self.ahead)
             self.gradient_step(batch, self.candidates())
             self.env_steps += self.agent.train_batch
 

@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from ray.rllib.core.rl_module import RLModuleSpec
 
-from recloop.agents.algorithm import MarketAlgorithm, MarketConfig
+from recloop.agents.algorithm import LogAlgorithm, MarketAlgorithm, MarketConfig
 from recloop.agents.algorithms import ALGORITHMS
 from recloop.agents.log import LoggedRows
 from recloop.agents.network import Shape
@@ -37,7 +37,7 @@ def build(
     torch.manual_seed(seed)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     config = MarketConfig(algo_class=kind)
-    config.agent, config.rows = agent, rows if kind.from_log else None
+    config.agent = agent
     config.environment(
         observation_space=_observation_space(shape),
         action_space=spaces.Discrete(len(shape.features)),
@@ -62,7 +62,10 @@ def build(
         rl_module_spec=RLModuleSpec(module_class=kind.module, model_config={"agent": agent, "shape": shape})
     )
     config.debugging(seed=seed, log_level="ERROR")
-    return config.build_algo()
+    algorithm = config.build_algo()
+    if rows is not None and isinstance(algorithm, LogAlgorithm):
+        algorithm.rows = rows
+    return algorithm
 
 
 def _observation_space(shape: Shape) -> spaces.Dict:

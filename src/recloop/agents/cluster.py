@@ -14,7 +14,7 @@ OBJECT_STORE_BYTES = 100 * 1024**2  # batches stay in the learner's process; Ray
 
 
 @contextmanager
-def cluster(workers: int = 0) -> Iterator[None]:
+def cluster(workers: int = 0, store_bytes: int = OBJECT_STORE_BYTES) -> Iterator[None]:
     """The cluster that ``RAY_ADDRESS`` names, else one of this process and ``workers``, which ends with it.
 
     The latter listens on loopback, asks for a token that only its processes know (Ray asks for one
@@ -29,7 +29,7 @@ def cluster(workers: int = 0) -> Iterator[None]:
         if not os.environ.get("RAY_ADDRESS"):
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             options |= {"include_dashboard": False, "num_cpus": 1 + workers}
-            options |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
+            options |= {"object_store_memory": store_bytes, "_temp_dir": folder}
         ray.init(**options)
         try:
             yield

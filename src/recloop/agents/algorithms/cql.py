@@ -30,3 +30,4 @@ class CQL(LogAlgorithm):
     """See the docstring of this module."""
 
     module, learner = QModule, ConservativeLearner
+    ahead = True

@@ -104,3 +104,4 @@ class IQL(LogAlgorithm):
     """See the docstring of this module."""
 
     module, learner = ImplicitModule, ImplicitLearner
+    ahead = True
