@@ -17,6 +17,8 @@ SEED = 0
 class Row:
     """A measured case; ``ratio`` above 1 is good, ``low`` and ``high`` bound it at 95 %.
 
+    Where no peer does the same, ``peer``, ``theirs``, ``ratio``, ``low`` and ``high`` are None.
+
     Attributes:
         case: what was done.
         unit: of ``ours``, ``theirs`` and ``limit``.
@@ -33,11 +35,11 @@ class Row:
     case: str
     unit: str
     ours: float
-    peer: str
-    theirs: float
-    ratio: float
-    low: float
-    high: float
+    peer: str | None
+    theirs: float | None
+    ratio: float | None
+    low: float | None
+    high: float | None
     better: Literal["higher", "lower"]
     limit: float | None
 
@@ -50,18 +52,23 @@ def race(
     work: float,
     unit: str,
     repeats: int,
+    limit: float | None = None,
 ) -> Row:
     """Time both in turn, after one run each to warm up; figures are work per median second."""
     ours(), theirs()
     seconds = np.array([[_seconds(run) for run in (ours, theirs)] for _ in range(repeats)])
-    ratios = seconds[:, 1] / seconds[:, 0]
-    rng = np.random.default_rng(SEED)
-    medians = np.median(rng.choice(ratios, (2000, repeats)), axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
     mine, other = (float(work / np.median(column)) for column in seconds.T)
     return Row(
-        case, unit, mine, peer, other, float(np.median(ratios)), float(low), float(high), "higher", None
-    )
+        case, unit, mine, peer, other, *median_ratio(seconds[:, 1] / seconds[:, 0]), better="higher",
+        limit=limit,
+    )  # fmt: skip
+
+
+def median_ratio(ratios: np.ndarray) -> tuple[float, float, float]:
+    """Median of float (repeats,), and its 95 % interval by the bootstrap."""
+    medians = np.median(np.random.default_rng(SEED).choice(ratios, (2000, len(ratios))), axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(np.median(ratios)), float(low), float(high)
 
 
 def _seconds(run: Callable[[], object]) -> float:
@@ -80,15 +87,19 @@ def main(cases: Callable[[int], Iterator[Row]], description: str, repeats: int =
     print(f"{'case':<44}{'ours':>12}{'theirs':>12}  {'unit':<14}{'ratio':>7}  {'95 %':<14}peer")
     for row in cases(quick if arguments.quick else repeats):
         rows.append(asdict(row))
-        bounds = f"{row.low:.2f} to {row.high:.2f}"
+        beside = ""
+        if row.peer is not None:
+            bounds = f"{row.low:.2f} to {row.high:.2f}"
+            beside = f"{row.ratio:>7.2f}  {bounds:<14}{row.peer}"
         print(
-            f"{row.case:<44}{_short(row.ours):>12}{_short(row.theirs):>12}  {row.unit:<14}{row.ratio:>7.2f}"
-            f"  {bounds:<14}{row.peer}",
-            flush=True,
+            f"{row.case:<44}{short(row.ours):>12}{short(row.theirs):>12}  {row.unit:<14}{beside}", flush=True
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def _short(figure: float) -> str:
-    return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.3g}"
+def short(figure: float | None) -> str:
+    """Three digits, or whole thousands; nothing for None."""
+    if figure is None:
+        return ""
+    return f"{figure:,.0f}" if abs(figure) >= 1000 else f"{figure:.3g}"
