@@ -151,10 +151,7 @@ def stock(name: str, path: Path, shape: Shape, seed: int = SEED) -> Any:
     )
     if name == "marwil":  # c^2 of the batch, as ours
         config.training(beta=AGENT.logs.advantage_weight, moving_average_sqd_adv_norm_update_rate=1.0)
-    config.offline_data(
-        input_=[str(path)], dataset_num_iters_per_learner=UPDATES,
-        input_read_method_kwargs={"override_num_blocks": 2},
-    )  # fmt: skip
+    config.offline_data(input_=[str(path)], dataset_num_iters_per_learner=UPDATES)
     config.rl_module(rl_module_spec=RLModuleSpec(module_class=Net, model_config={"shape": shape}))
     config.reporting(min_time_s_per_iteration=None)
     config.debugging(seed=seed, log_level="ERROR")
@@ -217,7 +214,9 @@ def cases(repeats: int) -> Iterator[Row]:
     torch.set_num_threads(1)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, cluster(workers=3, store_bytes=2**30):
-        ray.data.DataContext.get_current().enable_progress_bars = False
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.target_max_block_size = 2**21  # several blocks of the file, so that both processes map it
         path, other = Path(folder) / "log.parquet", Path(folder) / "held_out.parquet"
         shape = write_log(path, ROWS // 8, SEED)
         write_log(other, 1000, SEED + 1)
