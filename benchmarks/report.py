@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
@@ -122,13 +124,25 @@ def plot(rows: list[Row], path: Path) -> bool:
             axes.barh(place, row.ratio - 1, left=1, height=0.6, color=BETTER if row.ratio >= 1 else WORSE)
             axes.plot([row.low, row.high], [place, place], color="black", linewidth=1, marker="|")
         axes.axvline(1, color="black", linewidth=0.8)
-        axes.set_xscale("log")
+        _scale(axes, shown)
         axes.set_yticks(range(len(shown)), [f"{row.case}\n{row.peer}".replace("$", r"\$") for row in shown])
         axes.set_xlabel("ours to theirs, 95 % interval; more is better")
         axes.grid(axis="x", alpha=0.3)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
     return True
+
+
+def _scale(axes: Axes, shown: list[Row]) -> None:
+    """Logarithmic, from a half to the double at least, with plain numbers."""
+    ends = [x for row in shown for x in (row.ratio, row.low, row.high) if x is not None]
+    low, high = min(0.5, 0.8 * min(ends)), max(2.0, 1.25 * max(ends))
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def section(name: str, rows: list[Row], run: dict[str, Any] | None, plots: Path) -> list[str]:
