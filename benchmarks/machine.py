@@ -31,11 +31,17 @@ def machine() -> dict[str, Any]:
 
 
 def circumstances(quick: bool) -> dict[str, Any]:
-    """Of one run, now: commit (``+`` where files differ from it), date (UTC), whether it was quick."""
+    """Of one run, now: commit (``+`` where files differ from it), date (UTC), whether it was quick, and the
+    load: mean number of processes that ran or wanted to in the last 5 minutes."""
     commit = _git("rev-parse", "--short=10", "HEAD") or "unknown"
     changed = _git("status", "--porcelain", "--untracked-files=no")
     today = datetime.now(UTC).date().isoformat()
-    return {"commit": commit + "+" * bool(changed), "date": today, "quick": quick}
+    return {
+        "commit": commit + "+" * bool(changed),
+        "date": today,
+        "quick": quick,
+        "load": round(os.getloadavg()[1], 1),
+    }
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -31,7 +31,8 @@ Written by `python -m benchmarks.report` from the rows of `python -m benchmarks.
 
 We and the peer do the same work in turn, in one run on one machine. *Ratio*: ours to theirs, turned so that
 more is better for us, with a 95 % interval. *Of the limit*: our share of what the machine could do at best,
-where a benchmark can say what that is. In the plots, what lies right of 1 speaks for us.
+where a benchmark can say what that is. *Load*: processes that ran or wanted to; where they are more than the
+cores, the figures are of a busy machine and worth little. In the plots, what lies right of 1 speaks for us.
 """
 
 
@@ -151,6 +152,7 @@ def section(name: str, rows: list[Row], run: dict[str, Any] | None, plots: Path)
     lines = [f"## {name}", "", about(name), "", f"`python -m benchmarks.{name}{quick}`", ""]
     if run:
         lines[-2] += f", at commit {run['commit']}, {run['date']}"
+        lines[-2] += f", load {run['load']}" if "load" in run else ""
     lines += [*table(rows), ""]
     if plot(rows, plots / f"{name}.svg"):
         lines += [f"![ratios of {name}]({plots.name}/{name}.svg)", ""]

@@ -25,14 +25,14 @@ RECORDED = {
         "processor": "A chip", "cores": 2, "memory_gb": 23.4, "system": "Linux x86_64", "python": "3.11.7",
         "packages": {"numpy": "2.4.0", "torch": "2.13.0"},
     },
-    "runs": {"ranking": {"commit": "0123456789", "date": "2026-11-25", "quick": True}},
+    "runs": {"ranking": {"commit": "0123456789", "date": "2026-11-25", "quick": True, "load": 1.2}},
 }  # fmt: skip
 GOLDEN = """
 ## ranking
 
 Ranking metrics at 10: all eight of ours beside scikit-learn's NDCG alone.
 
-`python -m benchmarks.ranking --quick`, at commit 0123456789, 2026-11-25
+`python -m benchmarks.ranking --quick`, at commit 0123456789, 2026-11-25, load 1.2
 
 | case | unit | ours | theirs | ratio (95 %) | of the limit | peer |
 |---|---|--:|--:|--:|--:|---|
