@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "market": {"torch", "safetensors", "gymnasium"},
     "agents": {"ray", "torch", "optuna", "gymnasium", "onnx", "onnxruntime", "psutil"},
     "evaluation": {"scipy", "matplotlib", "torch"},
-    "experiments": {"scipy"},
+    "experiments": {"scipy", "statsmodels", "matplotlib", "sqlalchemy"},
     "registry": {"mlflow", "onnx", "ruamel", "sqlalchemy"},
     "serving": {"bentoml", "starlette", "msgspec", "sqlalchemy"},
     "delivery": {

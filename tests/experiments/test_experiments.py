@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from recloop.experiments import Clusters, difference, in_challenger, place, sample_ratio
 
@@ -82,6 +82,10 @@ def test_too_few_people_say_so_with_infinite_bounds():
 
 
 def test_sample_ratio_knows_a_fair_split_from_a_broken_one():
-    assert sample_ratio(700, 300, 0.3) == pytest.approx(1.0)
-    assert sample_ratio(750, 250, 0.3) == pytest.approx(stats.binomtest(250, 1000, 0.3).pvalue)
-    assert sample_ratio(800, 200, 0.3) < 1e-9
+    assert sample_ratio([700, 300], [0.7, 0.3]) == pytest.approx(1.0)
+    bayes_factor = special.betaln(70 + 800, 30 + 200) - special.betaln(70, 30)
+    bayes_factor -= 800 * np.log(0.7) + 200 * np.log(0.3)
+    assert sample_ratio([800, 200], [0.7, 0.3]) == pytest.approx(np.exp(-bayes_factor))
+    assert sample_ratio([800, 200], [0.7, 0.3]) < 1e-9
+    assert sample_ratio([400, 400, 250], [0.4, 0.4, 0.2]) > 0.05
+    assert sample_ratio([400, 300, 350], [0.4, 0.4, 0.2]) < 1e-9

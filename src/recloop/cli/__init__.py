@@ -2,7 +2,7 @@
 
 import typer
 
-from recloop.cli import data, doctor, rollout, search, system
+from recloop.cli import data, doctor, experiment, rollout, search, system
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.command()(system.up)
@@ -13,4 +13,5 @@ app.command("import")(data.import_dataset)
 app.command("search")(search.search_command)
 app.add_typer(data.data, name="data")
 app.add_typer(data.quarantine, name="quarantine")
+app.add_typer(experiment.experiment, name="experiment")
 app.add_typer(rollout.rollout, name="rollout")

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from recloop.delivery.meters import SlotFigures
 from recloop.delivery.outcomes import FALLBACK, outcomes
 from recloop.delivery.rollout import Rollout, transitions_of
-from recloop.experiments import Clusters, Difference, difference, excess, sample_ratio
+from recloop.experiments import Clusters, Difference, effective, excess, sample_ratio, watched
 from recloop.settings.params import DeliveryParams, RewardParams
 
 Outcome = Literal["pass", "fail", "no-data"]
@@ -62,7 +62,8 @@ def canary(
 
     Failures and latency are the gateway's (``seen``, from its metrics); rewards are the store's, with
     an interval clustered by person. Failures are judged as soon as they cannot be an accident of a
-    few requests, rewards only after ``canary_requests``.
+    few requests, rewards only after ``canary_requests``. The flow asks again and again, so the interval
+    and both p values are always valid.
     """
     began = next((t for t in transitions_of(engine, rollout.id) if t.target == "canary"), None)
     if began is None:
@@ -74,10 +75,11 @@ def canary(
     requests = int(arms[1].counts.sum())
     total = sum(f.requests for f in found.values())
     fallbacks = found[FALLBACK].requests / total if FALLBACK in found else 0.0
-    ratio = (
-        sample_ratio(len(arms[0].counts), len(arms[1].counts), began.figures["share"]) if requests else None
-    )
-    gap = difference(arms[0], arms[1])
+    share = began.figures["share"]
+    ratio = sample_ratio([len(arm.counts) for arm in arms], [1 - share, share]) if requests else None
+    planned = 4 * params.canary_requests * (1 - share)  # effective(), with canary_requests at this share
+    known = effective(arms[0].counts.sum(), requests) / planned if planned else 0.0
+    gap, _ = watched(arms[0], arms[1], known)
     figures: dict[str, float | None] = {
         "requests": requests,
         "asked": seen.asked,

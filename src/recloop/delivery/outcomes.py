@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Engine, case, func, select
+from sqlalchemy import Engine, func, select
 
 from recloop.experiments import Clusters
+from recloop.experiments.metrics import PLAIN, worth_of
 from recloop.schema import Event
 from recloop.settings.params import RewardParams
 from recloop.store.tables import events, impressions
 
 FALLBACK = "fallback"  # the policy's name where no slot answered
-PLAIN = ("view", "click", "cart", "purchase", "dismiss")  # kinds whose worth does not depend on the value
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,11 @@ def outcomes(
     An act counts for the request and the item that it names, as in training; requests of which only
     some positions were logged (``partial``) are left out.
     """
-    rating = case((events.c.value >= reward.rating_positive, reward.click), else_=0.0)
-    value = case(*[(events.c.kind == kind, getattr(reward, kind)) for kind in PLAIN], else_=rating)
     within = (impressions.c.seq > since) & ~impressions.c.partial
     if until is not None:
         within &= impressions.c.seq <= until
     earned = (
-        select(impressions.c.request_id, func.sum(value).label("reward"))
+        select(impressions.c.request_id, func.sum(worth_of(reward)).label("reward"))
         .join(
             events,
             (events.c.request_id == impressions.c.request_id) & (events.c.item_id == impressions.c.item_id),

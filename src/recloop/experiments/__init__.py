@@ -1,6 +1,24 @@
-"""Experiments: who gets what, and whether what came of it differs."""
+"""Experiments: who gets what, and whether what came of it differs.
 
-from recloop.experiments.assignment import in_challenger, place
-from recloop.experiments.difference import Clusters, Difference, difference, excess, sample_ratio
+Modules by name: ``plan`` (how many people), ``catalogue`` (which run, who is in which arm), ``metrics`` (what
+people did since), ``group_sequential``, ``sequence`` and ``cuped`` (inference), ``report`` and ``verdict``
+(what it says), ``interleaving`` (rankers, faster).
+"""
 
-__all__ = ["Clusters", "Difference", "difference", "excess", "in_challenger", "place", "sample_ratio"]
+from recloop.experiments.assignment import arm, bucket, in_challenger, place
+from recloop.experiments.difference import Clusters, Difference, difference
+from recloop.experiments.sequence import effective, excess, sample_ratio, watched
+
+__all__ = [
+    "Clusters",
+    "Difference",
+    "arm",
+    "bucket",
+    "difference",
+    "effective",
+    "excess",
+    "in_challenger",
+    "place",
+    "sample_ratio",
+    "watched",
+]

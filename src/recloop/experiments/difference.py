@@ -30,17 +30,21 @@ class Clusters:
         return float(self.totals.sum() / self.counts.sum()) if len(self.counts) else float("nan")
 
     @property
-    def variance(self) -> float:
-        """Variance of ``mean`` by the delta method; infinite below two people.
+    def linear(self) -> np.ndarray:
+        """float64 (n,): one value per person whose mean is ``mean`` and whose variance is the delta method's.
 
-        With n people and R the ratio of sums, it is ``var(total - R count) / (n mean(count)^2)``
-        (Deng, Knoblich and Lu, "Applying the Delta Method in Metric Analytics", KDD 2018, section 3.1).
+        ``R + (total - R count) / mean(count)`` with R the ratio of sums (Deng, Knoblich and Lu, "Applying the
+        Delta Method in Metric Analytics", KDD 2018, section 3.1).
         """
+        if not len(self.counts):
+            return np.zeros(0)
+        return self.mean + (self.totals - self.mean * self.counts) / self.counts.mean()
+
+    @property
+    def variance(self) -> float:
+        """Variance of ``mean``, robust to what a person's requests share; infinite below two people."""
         n = len(self.counts)
-        if n < 2:
-            return float("inf")
-        residuals = self.totals - self.mean * self.counts
-        return float((residuals**2).sum() / (n - 1) / n / self.counts.mean() ** 2)
+        return float(self.linear.var(ddof=1)) / n if n > 1 else float("inf")
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Bounds of ``mean`` by Student's t over people; infinite below two people."""
@@ -62,32 +66,59 @@ class Difference:
     high: float
 
 
+@dataclass(frozen=True)
+class Welch:
+    """Treatment minus control before a level is chosen.
+
+    Attributes:
+        gap: the difference of the means.
+        error: its standard error; infinite where an arm has fewer than two people.
+        freedom: degrees of freedom (Welch and Satterthwaite).
+    """
+
+    gap: float
+    error: float
+    freedom: float
+
+    @classmethod
+    def of(cls, control: Clusters, treatment: Clusters) -> "Welch":
+        """Compare two arms of people."""
+        parts = [(arm.variance, len(arm.counts) - 1) for arm in (control, treatment)]
+        total = sum(variance for variance, _ in parts)
+        gap = treatment.mean - control.mean
+        if not np.isfinite(total) or total == 0:
+            return cls(gap, total**0.5, float("inf"))
+        return cls(gap, total**0.5, total**2 / sum(variance**2 / n for variance, n in parts))
+
+    @property
+    def z(self) -> float:
+        """The standard normal quantile that is as unlikely as the t statistic; 0 where data is lacking."""
+        if not np.isfinite(self.error) or self.gap == 0:
+            return 0.0
+        if self.error == 0:
+            return float(np.copysign(np.inf, self.gap))
+        size = stats.norm.isf(stats.t.sf(abs(self.gap) / self.error, self.freedom))
+        return float(np.copysign(size, self.gap))
+
+    def half_width(self, z: float) -> float:
+        """Half of the interval that is as likely to miss as ``z`` standard errors of a normal are."""
+        if not np.isfinite(self.error):
+            return float("inf")
+        return float(stats.t.isf(stats.norm.sf(z), self.freedom)) * self.error if self.error else 0.0
+
+
 def difference(control: Clusters, treatment: Clusters, confidence: float = 0.95) -> Difference:
-    """Compare two arms of people by Welch's interval on the clustered means.
+    """Compare two arms of people, once, by Welch's interval on the clustered means.
 
-    With one request per person this is Welch's t interval on the values themselves.
+    With one request per person this is Welch's t interval on the values themselves. Who looks again and
+    again takes ``sequence.watched``.
     """
-    gap = treatment.mean - control.mean
-    parts = [(arm.variance, len(arm.counts) - 1) for arm in (control, treatment)]
-    total = sum(variance for variance, _ in parts)
-    if not np.isfinite(total):
-        return Difference(control.mean, treatment.mean, gap, float("-inf"), float("inf"))
-    if total == 0:
-        return Difference(control.mean, treatment.mean, gap, gap, gap)
-    freedom = total**2 / sum(variance**2 / n for variance, n in parts)
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * total**0.5
-    return Difference(control.mean, treatment.mean, gap, gap - half, gap + half)
+    return bounded(control, treatment, float(stats.norm.ppf((1 + confidence) / 2)))
 
 
-def sample_ratio(control: int, treatment: int, share: float) -> float:
-    """Two-sided p value that ``share`` of the people went to treatment (exact binomial test).
-
-    A small one (below 0.001, say) means that something other than the assignment chose who is in
-    which arm, so that the arms cannot be compared.
-    """
-    return float(stats.binomtest(treatment, control + treatment, share).pvalue)
-
-
-def excess(count: int, total: int, share: float) -> float:
-    """One-sided p value that at most ``share`` of ``total`` is the rule (exact binomial test)."""
-    return float(stats.binomtest(count, total, share, alternative="greater").pvalue)
+def bounded(control: Clusters, treatment: Clusters, z: float) -> Difference:
+    """The difference and the interval of ``z`` standard errors, in Student's t."""
+    found = Welch.of(control, treatment)
+    half = found.half_width(z)
+    low, high = (found.gap - half, found.gap + half) if np.isfinite(half) else (-np.inf, np.inf)
+    return Difference(control.mean, treatment.mean, found.gap, float(low), float(high))

@@ -142,3 +142,36 @@ alerts = Table(
     Column("figures", Text, nullable=False),
     Column("ts", BigInteger, nullable=False),
 )
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("layer", String(64), nullable=False),
+    Column("first", Integer, nullable=False),  # buckets of the layer, first <= bucket < last
+    Column("last", Integer, nullable=False),
+    Column("salt", String(64), nullable=False),
+    Column("arms", Text, nullable=False),  # name: share; the first is the control
+    Column("metrics", Text, nullable=False),  # primary, guardrails
+    Column("design", Text, nullable=False),  # planned people, looks, alpha, power
+    Column("looks", Text, nullable=False),  # when the primary metric was tested, in order
+    Column("state", String(16), nullable=False),
+    Column("who", String(64), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("ended", BigInteger),
+)
+claims = Table(
+    "claims",  # buckets of running experiments: the key refuses an overlap, also to whoever is a moment late
+    metadata,
+    Column("layer", String(64), primary_key=True),
+    Column("bucket", Integer, primary_key=True),
+    Column("experiment", String(64), nullable=False, index=True),
+)
+exposures = Table(
+    "exposures",  # the first time that a person met an experiment
+    metadata,
+    Column("experiment", String(64), primary_key=True),
+    Column("user_id", String(64), primary_key=True),
+    Column("arm", String(64), nullable=False),
+    Column("ts", BigInteger, nullable=False),
+)

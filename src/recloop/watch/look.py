@@ -7,7 +7,7 @@ import numpy as np
 from sqlalchemy import Engine, Select, func, select
 
 from recloop.delivery.outcomes import FALLBACK, Outcomes, outcomes
-from recloop.experiments import Clusters, Difference, difference
+from recloop.experiments import Clusters, Difference, effective, watched
 from recloop.schema import now_us
 from recloop.settings.params import Params
 from recloop.store import Watermark
@@ -43,7 +43,8 @@ class Figures:
         quiet_hours: time since the newest act of feedback; None where there never was one.
         quarantined: share of the last day's rows that were refused at the door.
         fallbacks: share of the requests since training that no slot answered.
-        reward: per request, since training against before, clustered by person.
+        reward: per request, since training against before, clustered by person; the bounds hold however
+            often one looks.
         drifts: of the people who came, by feature; each person counts once.
     """
 
@@ -76,7 +77,7 @@ def look(engine: Engine, params: Params, trained: Watermark, now: int | None = N
         quiet_hours=None if newest is None else (now - newest) / HOUR_US,
         quarantined=refused / (rows + refused) if refused else 0.0,
         fallbacks=fallbacks,
-        reward=difference(_pooled(before), _pooled(since)),
+        reward=_gap(_pooled(before), _pooled(since)),
         drifts=_drifts(earlier, later),
     )
 
@@ -100,6 +101,13 @@ def _drifts(earlier: Any, later: Any) -> tuple[Drift, ...]:
     ages = ([float(row["age"]) for row in rows if row["age"] is not None] for rows in (earlier, later))
     found.append(numbers_drift("age", *ages))
     return tuple(drift for drift in found if drift is not None)
+
+
+def _gap(before: Clusters, since: Clusters) -> Difference:
+    """The difference with bounds that are tightest once a tenth as many requests have come as before."""
+    known, new = before.counts.sum(), since.counts.sum()
+    seen = effective(known, new) / effective(known, known / 10) if known else 0.0
+    return watched(before, since, seen)[0]
 
 
 def _pooled(found: dict[str, Outcomes]) -> Clusters:
