@@ -7,6 +7,7 @@ from recloop.delivery import Target, Verdict, decide, outcomes, rollout
 from recloop.delivery.gates import canary, offline
 from recloop.delivery.meters import Meters, SlotFigures, slot_figures
 from recloop.delivery.outcomes import worth
+from recloop.experiments import difference
 from recloop.schema import Event, Impression
 from recloop.settings.params import DeliveryParams, RewardParams
 from recloop.store import append, open_store
@@ -129,6 +130,17 @@ def test_a_worse_challenger_fails(engine):
     browse(engine, "old", 0.6, seed=1)
     browse(engine, "new", 0.3, seed=2)
     assert canary(engine, opened, RULES, REWARD, WELL).outcome == "fail"
+
+
+def test_bad_luck_that_a_fixed_interval_takes_for_harm_is_waited_out(engine):
+    opened = begun(engine)
+    browse(engine, "old", 0.50, seed=1)
+    browse(engine, "new", 0.40, seed=4)
+    found = outcomes(engine, REWARD)
+    assert difference(found["old"].people, found["new"].people).high < 0
+    verdict = canary(engine, opened, RULES, REWARD, WELL)
+    assert verdict.outcome == "no-data", verdict.why
+    assert verdict.figures["high"] > 0
 
 
 def test_requests_from_before_the_canary_do_not_count(engine):

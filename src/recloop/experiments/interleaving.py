@@ -39,7 +39,7 @@ def team_draft(rankings: np.ndarray, k: int, rng: np.random.Generator) -> Interl
     rows = np.arange(lists)
     items = np.empty((lists, k), np.int64)
     for place in range(k):
-        theirs = rankings[order[:, place], rows]
+        theirs = rankings[order[:, place], rows, : place + 1]  # one of them is left: fewer are taken
         taken = (theirs[:, :, None] == items[:, None, :place]).any(2)
         items[:, place] = theirs[rows, (~taken).argmax(1)]
     return Interleaved(items, order)
