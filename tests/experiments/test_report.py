@@ -165,6 +165,18 @@ def test_each_world_gets_its_verdict(outcome, world_, looks):
         assert len(found.hurt["bigger"]) == 1
 
 
+def test_other_metrics_are_told_and_decide_nothing():
+    people, samples = world((0.3, 0.3), buyers=(0.4, 0.1), dismissals=(0.4, 0.1))
+    here = standing(*LATER, guardrails=(), others=("buyers", "dismissals_per_request"))
+    found, _ = judge(here, people, samples)
+    assert found.outcomes == {"bigger": "no_difference"}
+    assert [line.role for line in found.lines] == ["primary", "other", "other"]
+    assert all(line.p is not None and line.p < 0.001 for line in found.lines[1:])
+    assert found.hurt == {"bigger": ()}
+    text = sentences(found, "en")["bigger"]
+    assert f"the {0.05 / found.lines[0].gap.control:+.1%} that was planned" in text
+
+
 def test_lower_is_better_for_some_metrics():
     people, samples = world((0.3, 0.3), dismissals=(0.4, 0.2))
     here = standing(*LATER, primary="dismissals_per_request", guardrails=())

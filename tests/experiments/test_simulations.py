@@ -70,7 +70,7 @@ def test_ab_with_the_planned_lift_reaches_the_stated_power():
 def test_people_who_come_back_do_not_break_the_canary_s_interval():
     """An A/A canary as the gate watches it: requests of people who return, asked for every 50 requests."""
     rng, runs, needed, share = np.random.default_rng(5), 300, 300, 0.3
-    people, requests, every = 400, 6000, 50
+    people, requests, every = 1500, 9000, 50
     worse = fixed = 0
     for run in range(runs):
         treated = rng.random(people) < share
@@ -92,7 +92,7 @@ def test_people_who_come_back_do_not_break_the_canary_s_interval():
         z = (parts[1][0] - parts[0][0]) / np.sqrt(parts[0][1] + parts[1][1])
         ready = asked[1] >= needed
         seen = 4 / (1 / asked[0] + 1 / asked[1]) / (4 * needed * (1 - share))
-        bound = np.array([critical(s) for s in seen])
+        bound = np.array([critical(s, 0.1) for s in seen])
         worse += bool((z <= -bound)[ready].any())
         fixed += bool((z <= -1.96)[ready].any())
         if run == 0:  # the same figures, by the function that the gate calls
@@ -100,7 +100,7 @@ def test_people_who_come_back_do_not_break_the_canary_s_interval():
                 Clusters(totals[side, -1][counts[side, -1] > 0], counts[side, -1][counts[side, -1] > 0] * 1.0)
                 for side in (~treated, treated)
             ]
-            gap, _ = watched(arms[0], arms[1], seen[-1])
+            gap, _ = watched(arms[0], arms[1], seen[-1], 0.1)
             assert gap.difference == pytest.approx(parts[1][0][-1] - parts[0][0][-1])
             half = bound[-1] * np.sqrt(parts[0][1][-1] + parts[1][1][-1])
             assert gap.high - gap.difference == pytest.approx(half, rel=0.05), "Student's t is a little wider"

@@ -34,7 +34,9 @@ Why = Annotated[str, typer.Option(help="The reason, kept with the experiment.")]
 @experiment.command()
 def plan(
     metric: MetricName = "reward_per_request",
-    days: Annotated[float, typer.Option(help="Days of the store that the baseline comes from.")] = 14,
+    days: Annotated[
+        float, typer.Option(min=0.01, help="Days of the store that the baseline comes from.")
+    ] = 14,
     mean: Annotated[float | None, typer.Option(help="Baseline, instead of the store's.")] = None,
     sd: Annotated[
         float | None, typer.Option(help="Its standard deviation; without one it is a rate.")
@@ -125,6 +127,7 @@ def start(
     ],
     primary: MetricName = "reward_per_request",
     guardrail: Annotated[list[str] | None, typer.Option(help="A metric that must not get worse.")] = None,
+    other: Annotated[list[str] | None, typer.Option(help="A metric to learn from.")] = None,
     arm: Annotated[list[str] | None, typer.Option(help="NAME=SHARE; the first is the control.")] = None,
     layer: Annotated[str, typer.Option(help="Experiments of one layer share nobody.")] = "main",
     first: Annotated[int, typer.Option(help="First bucket of the layer.")] = 0,
@@ -141,7 +144,7 @@ def start(
         wanted = catalogue.Experiment(
             name=name, layer=layer, first=first, last=last,
             arms={one: float(share) for one, share in words.items()},
-            primary=primary, guardrails=tuple(guardrail or ()),
+            primary=primary, guardrails=tuple(guardrail or ()), others=tuple(other or ()),
             people=people, effect=effect, looks=looks, alpha=alpha, power=power,
         )  # fmt: skip
         found = catalogue.start(open_store(places().store), wanted, getuser(), why)

@@ -20,6 +20,7 @@ from recloop.settings.params import DeliveryParams, RewardParams
 
 Outcome = Literal["pass", "fail", "no-data"]
 BROKEN = 0.001  # p value below which failures, or the sizes of the arms, are no accident
+WRONG = 0.05  # probability of a wrong verdict on rewards, either way
 NOBODY = Clusters(np.zeros(0), np.zeros(0))
 
 
@@ -62,8 +63,9 @@ def canary(
 
     Failures and latency are the gateway's (``seen``, from its metrics); rewards are the store's, with
     an interval clustered by person. Failures are judged as soon as they cannot be an accident of a
-    few requests, rewards only after ``canary_requests``. The flow asks again and again, so the interval
-    and both p values are always valid.
+    few requests, rewards only after ``canary_requests``. The flow asks again and again, so the bounds and
+    both p values are always valid: an equal challenger fails, and one that is worse by the margin passes,
+    with probability ``WRONG`` at most, however long the canary lasts.
     """
     began = next((t for t in transitions_of(engine, rollout.id) if t.target == "canary"), None)
     if began is None:
@@ -79,7 +81,7 @@ def canary(
     ratio = sample_ratio([len(arm.counts) for arm in arms], [1 - share, share]) if requests else None
     planned = 4 * params.canary_requests * (1 - share)  # effective(), with canary_requests at this share
     known = effective(arms[0].counts.sum(), requests) / planned if planned else 0.0
-    gap, _ = watched(arms[0], arms[1], known)
+    gap, _ = watched(arms[0], arms[1], known, alpha=2 * WRONG)
     figures: dict[str, float | None] = {
         "requests": requests,
         "asked": seen.asked,
@@ -115,12 +117,15 @@ def _canary(figures: Mapping, gap: Difference, params: DeliveryParams) -> tuple[
         return "fail", f"99 % are answered within {p99:.0f} ms; {params.max_p99_ms:.0f} ms are allowed"
     if ratio < BROKEN:
         return "no-data", f"the arms' sizes are not the shares asked for (p = {ratio:.1e}): not comparable"
-    return _non_inferior(gap.control, gap.low, gap.high, params.non_inferiority_margin)
+    level = "each bound at 95 %, at any time"
+    return _non_inferior(gap.control, gap.low, gap.high, params.non_inferiority_margin, level)
 
 
-def _non_inferior(champion: float, low: float, high: float, margin: float) -> tuple[Outcome, str]:
+def _non_inferior(
+    champion: float, low: float, high: float, margin: float, level: str = "at 95 %"
+) -> tuple[Outcome, str]:
     """Fail when surely worse, pass when surely not worse by more than the margin, else no-data."""
-    interval = f"challenger minus champion is within [{low:.3f}, {high:.3f}] at 95 %"
+    interval = f"challenger minus champion is within [{low:.3f}, {high:.3f}] {level}"
     allowed = -margin * abs(champion)
     if high < 0:
         return "fail", f"{interval}: worse"

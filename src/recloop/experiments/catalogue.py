@@ -42,6 +42,7 @@ class Experiment(Record):
         arms: share of each arm; the first is the control.
         primary: the metric that decides.
         guardrails: metrics that must not get worse.
+        others: metrics to learn from, which decide nothing.
         people: planned, over all arms.
         looks: at the primary metric, at equal distances.
         alpha: two-sided, over all looks and arms.
@@ -56,6 +57,7 @@ class Experiment(Record):
     arms: dict[Identifier, Share]
     primary: str
     guardrails: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     people: Annotated[int, Field(ge=2)]
     looks: Annotated[int, Field(ge=1, le=50)] = 5
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -68,11 +70,15 @@ class Experiment(Record):
             raise ValueError(f"buckets {self.first} to {self.last} hold nobody")
         if len(self.arms) < 2 or abs(sum(self.arms.values()) - 1) > 1e-9:
             raise ValueError(f"two arms or more are needed, and shares that add up to 1, not {self.arms}")
-        for name in (self.primary, *self.guardrails):
+        for name in self.metrics:
             metric_named(name)
-        if len({self.primary, *self.guardrails}) <= len(self.guardrails):
+        if len(set(self.metrics)) < len(self.metrics):
             raise ValueError("a metric can have one role only")
         return self
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (self.primary, *self.guardrails, *self.others)
 
     @property
     def control(self) -> str:
@@ -109,7 +115,7 @@ def start(engine: Engine, experiment: Experiment, who: str, why: str) -> Standin
         **experiment.model_dump(include={"name", "layer", "first", "last"}),
         "salt": f"experiment/{experiment.name}",
         "arms": json.dumps(experiment.arms),
-        "metrics": experiment.model_dump_json(include={"primary", "guardrails"}),
+        "metrics": experiment.model_dump_json(include={"primary", "guardrails", "others"}),
         "design": experiment.model_dump_json(include={"people", "looks", "alpha", "power", "effect"}),
         "looks": "[]",
         "state": "running",

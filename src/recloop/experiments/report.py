@@ -18,6 +18,7 @@ from recloop.experiments.sequence import effective, sample_ratio, watched
 from recloop.settings.params import RewardParams
 from recloop.store.tables import exposures
 
+Role = Literal["primary", "guardrail", "other"]
 BROKEN = 0.001  # p value below which the sizes of the arms are no accident
 NOBODY = Clusters(np.zeros(0), np.zeros(0))
 
@@ -28,15 +29,15 @@ class Line:
 
     Attributes:
         metric: its name.
-        role: primary or guardrail.
+        role: what the metric is for.
         arm: which.
         gap: arm minus control, adjusted by what people did before; the bounds hold at all looks together.
-        p: of a guardrail, always valid and corrected for their number (Holm); None for the primary metric,
-            which is compared with the bounds of its looks.
+        p: always valid, corrected for the number of guardrails (Holm) or of other metrics (Benjamini and
+            Hochberg); None for the primary metric, which is compared with the bounds of its looks.
     """
 
     metric: str
-    role: Literal["primary", "guardrail"]
+    role: Role
     arm: str
     gap: Difference
     p: float | None
@@ -50,6 +51,7 @@ class Report:
         name: the experiment's.
         people: exposed so far, by arm.
         planned: people in all.
+        effect: the smallest difference worth having, in the primary metric's unit.
         next_look: people at which the primary metric is tested next; None where it never is again.
         ratio_p: always-valid p value of the arms' sizes.
         outcomes: by arm other than the control.
@@ -60,6 +62,7 @@ class Report:
     name: str
     people: Mapping[str, int]
     planned: int
+    effect: float
     next_look: int | None
     ratio_p: float
     outcomes: Mapping[str, Outcome]
@@ -75,8 +78,7 @@ def report(engine: Engine, standing: Standing, reward: RewardParams) -> Report:
     """
     here = standing.experiment
     samples = {
-        name: measure(engine, METRICS[name], reward, here.name, standing.ended)
-        for name in (here.primary, *here.guardrails)
+        name: measure(engine, METRICS[name], reward, here.name, standing.ended) for name in here.metrics
     }
     found, look = judge(standing, _exposed(engine, here), samples)
     if look is not None:
@@ -111,7 +113,9 @@ def judge(
         look = Look(people=sum(people.values()), fraction=now, outcomes=said)
     lines: list[Line] = []
     for name in treatments:
-        lines += [_primary(here, pairs[name], name, alpha, bounds), *_guardrails(here, samples, name, alpha)]
+        lines.append(_primary(here, pairs[name], name, alpha, bounds))
+        for role in ("guardrail", "other"):
+            lines += _watched(here, role, samples, name, alpha)
     hurt = {
         name: tuple(line.metric for line in lines if line.arm == name and _worse(line, alpha))
         for name in treatments
@@ -122,7 +126,9 @@ def judge(
     last = look.fraction if look else max(times, default=0.0)
     later = [t for t in plan.fractions if t > last]
     next_look = math.ceil(later[0] * here.people) if later and set(said.values()) & {"keep_going"} else None
-    found = Report(here.name, dict(people), here.people, next_look, ratio_p, outcomes, hurt, tuple(lines))
+    found = Report(
+        here.name, dict(people), here.people, here.effect, next_look, ratio_p, outcomes, hurt, tuple(lines)
+    )
     return found, look
 
 
@@ -189,15 +195,22 @@ def _primary(
     return Line(here.primary, "primary", arm, gap, None)
 
 
-def _guardrails(
-    here: Experiment, samples: Mapping[str, Mapping[str, Sample]], arm: str, alpha: float
+def _watched(
+    here: Experiment,
+    role: Literal["guardrail", "other"],
+    samples: Mapping[str, Mapping[str, Sample]],
+    arm: str,
+    alpha: float,
 ) -> list[Line]:
-    share, found = alpha / max(1, len(here.guardrails)), {}
-    for name in here.guardrails:
+    names = here.guardrails if role == "guardrail" else here.others
+    found = {}
+    for name in names:
         pair = _pair(samples[name], here.control, arm)
-        found[name] = watched(*pair, _seen(here, pair, arm), share)
-    p_values = corrected({name: p for name, (_, p) in found.items()}, "holm")
-    return [Line(name, "guardrail", arm, gap, p_values[name]) for name, (gap, _) in found.items()]
+        found[name] = watched(*pair, _seen(here, pair, arm), alpha / len(names))
+    p_values = corrected(
+        {name: p for name, (_, p) in found.items()}, "holm" if role == "guardrail" else "fdr_bh"
+    )
+    return [Line(name, role, arm, gap, p_values[name]) for name, (gap, _) in found.items()]
 
 
 def _seen(here: Experiment, pair: tuple[Clusters, Clusters], arm: str) -> float:
@@ -207,7 +220,9 @@ def _seen(here: Experiment, pair: tuple[Clusters, Clusters], arm: str) -> float:
 
 
 def _worse(line: Line, alpha: float) -> bool:
-    return line.p is not None and line.p <= alpha and _sign(line.metric) * line.gap.difference < 0
+    if line.role != "guardrail" or line.p is None:
+        return False
+    return line.p <= alpha and _sign(line.metric) * line.gap.difference < 0
 
 
 def _sign(metric: str) -> int:

@@ -15,7 +15,7 @@ TEXTS: dict[Language, dict[str, str]] = {
         "lose": "'{arm}' loses: {metric} changes by {change} ({low} to {high}).",
         "lose_next": "Keep '{control}', and stop the experiment.",
         "no_difference": "No difference worth having: '{arm}' changes {metric} by {change} ({low} to {high}),"
-        " and the lift that was planned for is out of sight.",
+        " and the {effect} that was planned for is out of sight.",
         "no_difference_next": "Keep '{control}', whichever is simpler to run, and test a bolder idea.",
         "keep_going": "Too early to say: {people} of {planned} people have met the experiment; {metric} has"
         " changed by {change} with '{arm}' ({low} to {high}).",
@@ -33,7 +33,7 @@ TEXTS: dict[Language, dict[str, str]] = {
         "lose": "'{arm}' 패배: {metric} 변화 {change} (범위 {low} ~ {high}).",
         "lose_next": "'{control}' 안을 유지하고 실험을 끝내세요.",
         "no_difference": "의미 있는 차이 없음: '{arm}' 안에서 {metric} 변화는 {change}"
-        " (범위 {low} ~ {high})이고, 계획한 만큼의 개선은 기대하기 어렵습니다.",
+        " (범위 {low} ~ {high})이고, 계획한 {effect}의 개선은 기대하기 어렵습니다.",
         "no_difference_next": "'{control}' 안을 유지하거나 운영이 더 쉬운 쪽을 고르고,"
         " 더 과감한 안을 시험해 보세요.",
         "keep_going": "아직 판단하기 이릅니다: 계획한 {planned}명 가운데 {people}명이 참여했고,"
@@ -66,6 +66,7 @@ def _sentence(report: Report, arm: str, language: Language) -> str:
         "change": _change(line, line.gap.difference),
         "low": _change(line, line.gap.low),
         "high": _change(line, line.gap.high),
+        "effect": _change(line, report.effect),
         "people": f"{sum(report.people.values()):,}",
         "planned": f"{report.planned:,}",
         "next": f"{report.next_look or report.planned:,}",

@@ -104,10 +104,10 @@ def _drifts(earlier: Any, later: Any) -> tuple[Drift, ...]:
 
 
 def _gap(before: Clusters, since: Clusters) -> Difference:
-    """The difference with bounds that are tightest once a tenth as many requests have come as before."""
+    """The difference; each bound holds at all times with 95 %, tightest at a tenth of the requests before."""
     known, new = before.counts.sum(), since.counts.sum()
     seen = effective(known, new) / effective(known, known / 10) if known else 0.0
-    return watched(before, since, seen)[0]
+    return watched(before, since, seen, alpha=0.1)[0]
 
 
 def _pooled(found: dict[str, Outcomes]) -> Clusters:
