@@ -70,6 +70,13 @@ def test_ranges_of_a_layer_share_nobody_and_layers_are_independent():
     assert stats.chisquare(table.sum(1), table.sum() * np.array(list(ARMS.values()))).pvalue > 1e-3
 
 
+def test_the_buckets_of_two_layers_are_independent_and_even():
+    one, two = (np.array([bucket(user, layer) for user in PEOPLE]) for layer in ("main", "second"))
+    table = np.histogram2d(one, two, bins=10, range=[(0, BUCKETS)] * 2)[0]
+    assert stats.chi2_contingency(table).pvalue > 1e-3
+    assert stats.chisquare(np.bincount(one, minlength=BUCKETS)).pvalue > 1e-3
+
+
 def test_two_experiments_on_the_same_people_draw_arms_independently():
     one, two = (standing(planned(name)) for name in ("one", "two"))
     table = np.zeros((3, 3))
