@@ -194,9 +194,10 @@ def test_at_a_look_the_interval_says_what_the_verdict_says():
 def test_two_treatments_share_alpha():
     people, samples = world((0.2, 0.29))
     both = {name: {**arms, "bold": arms["bigger"]} for name, arms in samples.items()}
-    here = standing(arms={"now": 1 / 3, "bigger": 1 / 3, "bold": 1 / 3}, people=1500, looks=1)
+    arms = {"now": 1 / 3, "bigger": 1 / 3, "bold": 1 / 3}
+    here = standing(arms=arms, people=1500, looks=1, guardrails=())
     found, look = judge(here, {**people, "bold": 500}, both)
-    alone, _ = judge(standing(looks=1), people, samples)
+    alone, _ = judge(standing(looks=1, guardrails=()), people, samples)
     assert set(found.outcomes) == {"bigger", "bold"}
     width = [one.lines[0].gap.high - one.lines[0].gap.low for one in (found, alone)]
     assert width[0] > 1.1 * width[1]
