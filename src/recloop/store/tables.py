@@ -149,7 +149,7 @@ experiments = Table(
     Column("layer", String(64), nullable=False),
     Column("first", Integer, nullable=False),  # buckets of the layer, first <= bucket < last
     Column("last", Integer, nullable=False),
-    Column("salt", String(64), nullable=False),
+    Column("salt", String(128), nullable=False),
     Column("arms", Text, nullable=False),  # name: share; the first is the control
     Column("metrics", Text, nullable=False),  # primary, guardrails, others
     Column("design", Text, nullable=False),  # planned people, looks, alpha, power
