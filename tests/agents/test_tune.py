@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from recloop.agents.algorithms import ALGORITHMS
 from recloop.agents.tune import LOOKS, changed, search, shipped
-from recloop.registry.searches import log_search
+from recloop.registry.nested import Part, log_nested
 from recloop.settings import load_params, proposed
 from recloop.settings.params import ParamsError
 from recloop.settings.places import Places
@@ -40,19 +40,23 @@ def test_a_search_finds_better_parameters_and_goes_on_where_it_was(tmp_path):
 
 def test_a_search_becomes_nested_runs(tmp_path):
     trials = [
-        {"changes": {"gamma": 0.9}, "score": 3.0, "curve": [(10, 1.0), (20, 3.0)]},
-        {"changes": {"gamma": 0.5}, "score": 2.0, "curve": [(10, 2.0)]},
+        Part("dqn 1", {"gamma": 0.9}, {"mean_return": [(10, 1.0), (20, 3.0)]}, {"place": "first"}),
+        Part("dqn 2", {"gamma": 0.5}, {"mean_return": [(10, 2.0)]}),
     ]
     note = tmp_path / "params.diff"
     note.write_text("a change")
     where = Places(home=tmp_path / "home")
     where.home.mkdir()
-    outer = log_search(where, "dqn", trials, [note])
+    outer = log_nested(
+        where, "recloop search", "search dqn", {"algorithm": "dqn"}, {"best_mean_return": 3.0}, trials, [note]
+    )
     client = MlflowClient(where.mlflow)
     runs = client.search_runs([client.get_run(outer).info.experiment_id])
     inner = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == outer]
     assert {run.data.params["gamma"] for run in inner} == {"0.9", "0.5"}
-    history = client.get_metric_history(inner[-1].info.run_id, "mean_return")
+    assert {run.data.tags["algorithm"] for run in runs} == {"dqn"}
+    (first,) = (run for run in inner if run.data.tags.get("place") == "first")
+    history = client.get_metric_history(first.info.run_id, "mean_return")
     assert [(point.step, point.value) for point in history] == [(10, 1.0), (20, 3.0)]
     assert client.get_run(outer).data.metrics["best_mean_return"] == 3.0
     assert all(run.info.status == "FINISHED" for run in runs)

@@ -10,7 +10,7 @@ from recloop.features import Catalogue, FeatureSpec
 from recloop.market import UserModel
 from recloop.market.response import Response
 from recloop.market.user_model import Start
-from recloop.schema import Item
+from recloop.schema import Item, User
 from recloop.settings import Params, load_params
 
 ITEMS, HISTORY = 12, 4
@@ -51,3 +51,41 @@ def world(root: Path, items: int = ITEMS) -> None:
         torch.zeros(8, spec.profile_size), torch.zeros(8, spec.context_size), torch.full((8, HISTORY), items)
     )
     UserModel(response, start, (1.0, 0.0, 0.0), longest=15).save(root / "user_model")
+
+
+def tasting(root: Path) -> None:
+    """One request a session. Half of the people take items of kind x alone, half of kind y, by their taste;
+    their hair and the items' colours say nothing."""
+    spec = FeatureSpec(
+        item_ids=tuple(f"i{n}" for n in range(ITEMS)), scales={}, devices=("phone",), history=HISTORY,
+        categories={"hair": ("long", "short"), "taste": ("x", "y")}, rating_positive=4.0,
+    )  # fmt: skip
+    features = root / "features"
+    features.mkdir(parents=True)
+    spec.save(features / "spec.json")
+    rng = np.random.default_rng(0)
+    kind, colour = np.arange(ITEMS) % 2, rng.integers(2, size=ITEMS)
+    numbers = np.concatenate([np.eye(2)[kind], np.eye(2)[colour]], 1).astype(np.float32)
+    groups = np.array(["category", "category", "colour", "colour"])
+    Catalogue(numbers, np.ones(ITEMS, np.float32), np.ones(ITEMS, bool), groups).save(features / "items.npz")
+    torch.manual_seed(0)
+    response = Response(torch.from_numpy(numbers), spec.profile_size, spec.context_size, 5, 4)
+    taste = spec.profile_groups["taste"].start
+    with torch.no_grad():
+        for layer in (response.item_map, response.encoder[0], response.heads):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        response.item_own.zero_()
+        response.item_map.weight[0, :2] = torch.tensor([1.0, -1.0])
+        response.encoder[0].weight[0, taste : taste + 2] = torch.tensor([3.0, -3.0])
+        response.heads.weight[0, 0] = 5.0
+    people = [
+        User(user_id=f"u{n}", attributes={"hair": ("long", "short")[n % 2], "taste": "xy"[n // 2 % 2]})
+        for n in range(8)
+    ]
+    moments = np.zeros(8, np.int64)
+    start = Start(
+        torch.from_numpy(spec.profiles(people)), torch.from_numpy(spec.contexts(["phone"] * 8, moments)),
+        torch.full((8, HISTORY), ITEMS),
+    )  # fmt: skip
+    UserModel(response, start, (1.0, 0.0, 0.0), longest=1).save(root / "user_model")

@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -21,22 +22,20 @@ from recloop.agents.build import build
 from recloop.agents.checkpoint import Progress, fingerprint, resume, save
 from recloop.agents.cluster import cluster
 from recloop.agents.export import export_onnx
-from recloop.agents.log import LoggedRows, UnusableLogError
-from recloop.agents.network import Shape
+from recloop.agents.inputs import TrainingError, read_inputs, read_log
+from recloop.agents.log import LoggedRows
+from recloop.agents.network import OBSERVATION, Shape
 from recloop.agents.tables import TableError
-from recloop.features import Catalogue, FeatureSpec, Steps
-from recloop.market import UserModel
+from recloop.features import Catalogue, FeatureSpec
+from recloop.market import Market, UserModel
 from recloop.policy import write_artefact
 from recloop.schema import Item
 from recloop.settings import Params
 
 REPORTS = 20  # points of the learning curve, and checkpoints
 GREEDY_PEOPLE = 400
+SCORES_AT_ONCE = 4_000_000  # while a policy is looked at; 16 MB, which bounds it in a large catalogue
 ATTEMPTS = 3  # at going on from a checkpoint after a learner was lost, without any progress between
-
-
-class TrainingError(ValueError):
-    """The agent cannot be trained on this data; the message says why."""
 
 
 def train(
@@ -48,47 +47,48 @@ def train(
     was killed goes on from its last checkpoint if parameters and data are the same.
 
     Raises:
-        TrainingError: an empty catalogue, or a user model of another one.
+        TrainingError: features, user model or log are missing, empty, or do not fit each other.
         NotFiniteError: the market pays rewards that are not numbers, or training diverged.
     """
     torch.set_num_threads(1)  # threads that wait for each other cost such small networks more than they give
-    spec = FeatureSpec.load(features / "spec.json")
-    catalogue = Catalogue.load(features / "items.npz")
-    if not len(catalogue.features):
-        raise TrainingError("the catalogue is empty: add items to the store, then advance the watermark")
-    judge = UserModel.load(user_model)
-    if judge.n_items != len(catalogue.features):
-        raise TrainingError(
-            f"the user model knows {judge.n_items} items, the catalogue has {len(catalogue.features)}:"
-            " fit it again with `dvc repro user_model`"
+    inputs, agent, model = read_inputs(features, user_model), params.agent, user_model.resolve()
+    files, rows = [*inputs.files], None
+    if ALGORITHMS[agent.algorithm].from_log:
+        files.append(features / "train.npz")
+        rows = read_log(features, inputs.spec, agent.gamma)
+    store = checkpoints / fingerprint(params, files)
+    with cluster(agent.num_env_runners + agent.num_learners):
+        network, progress = learn(
+            params, inputs.shape, lambda: UserModel.load(model), inputs.judge, store, rows
         )
-    inputs = [features / "spec.json", features / "items.npz", *sorted(user_model.iterdir())]
-    if ALGORITHMS[params.agent.algorithm].from_log:
-        inputs.append(features / "train.npz")
-    store = checkpoints / fingerprint(params, inputs)
-    shape = shape_of(features)
-    with cluster(params.agent.num_env_runners + params.agent.num_learners):
-        network, progress = _persist(params, shape, features, user_model, judge, store)
-    _export(network, params, spec, catalogue, features, judge, out)
+    _export(network, params, inputs.spec, inputs.catalogue, features, inputs.judge, out)
     figures = _report(params, progress, reports)
     shutil.rmtree(store, ignore_errors=True)
     return figures
 
 
-def shape_of(features: Path) -> Shape:
-    """What a network for these features is built for."""
-    spec = FeatureSpec.load(features / "spec.json")
-    catalogue = Catalogue.load(features / "items.npz")
-    return Shape(catalogue.features, spec.profile_size, spec.context_size, spec.history, catalogue.available)
-
-
-def _persist(
-    params: Params, shape: Shape, features: Path, user_model: Path, judge: UserModel, store: Path
+def learn(
+    params: Params,
+    shape: Shape,
+    market: Callable[[], Market],
+    judge: Market,
+    store: Path,
+    rows: LoggedRows | None = None,
 ) -> tuple[nn.Module, Progress]:
-    """Learn, and go on from the last checkpoint where a learner is lost. RLlib replaces lost runners."""
+    """The best network of the learning curve, by greedy return with ``judge``; and how the run went.
+
+    Learns in what ``market`` opens, or from ``rows``; goes on from the last checkpoint in ``store``, also
+    where a learner is lost. RLlib replaces lost runners. Ray must be running.
+
+    Raises:
+        TrainingError: the algorithm cannot be had at this size, or learners are lost again and again.
+    """
     failures, reached = 0, -1
     while True:
-        algorithm = _build(params, shape, features, user_model)
+        try:
+            algorithm = build(params.agent, params.seed, shape, market, rows)
+        except TableError as error:
+            raise TrainingError(str(error)) from error
         progress = resume(store, algorithm)
         try:
             return _learn(algorithm, params, judge, store, progress), progress
@@ -102,17 +102,6 @@ def _persist(
             print(f"a learner was lost ({type(error).__name__}); training goes on from its last checkpoint")
         finally:
             algorithm.stop()
-
-
-def _build(params: Params, shape: Shape, features: Path, user_model: Path) -> MarketAlgorithm:
-    path, agent = user_model.resolve(), params.agent
-    try:
-        rows = None
-        if ALGORITHMS[agent.algorithm].from_log:
-            rows = LoggedRows.of(Steps.load(features / "train.npz"), len(shape.features), agent.gamma)
-        return build(agent, params.seed, shape, lambda: UserModel.load(path), rows)
-    except (UnusableLogError, TableError) as error:
-        raise TrainingError(str(error)) from error
 
 
 class _Stop:
@@ -130,7 +119,7 @@ class _Stop:
 
 
 def _learn(
-    algorithm: MarketAlgorithm, params: Params, judge: UserModel, store: Path, progress: Progress
+    algorithm: MarketAlgorithm, params: Params, judge: Market, store: Path, progress: Progress
 ) -> nn.Module:
     agent = params.agent
     every = max(1, agent.env_steps // REPORTS)
@@ -141,6 +130,7 @@ def _learn(
         desc=f"train {agent.algorithm}",
         unit=" steps",
         mininterval=1,
+        leave=None,
     )
     try:
         due = progress.env_steps + every
@@ -167,7 +157,7 @@ def _learn(
         stop.restore()
 
 
-def _point(algorithm: MarketAlgorithm, judge: UserModel, params: Params) -> dict[str, float]:
+def _point(algorithm: MarketAlgorithm, judge: Market, params: Params) -> dict[str, float]:
     returns, lengths = algorithm.finished()
     return {
         "env_steps": algorithm.env_steps,
@@ -180,14 +170,19 @@ def _point(algorithm: MarketAlgorithm, judge: UserModel, params: Params) -> dict
 
 
 @torch.no_grad()
-def greedy_return(network: nn.Module, market: UserModel, slate: int, seed: int) -> float:
-    """Mean return of a session when people are shown the ``slate`` items of the highest Q."""
+def greedy_return(
+    network: nn.Module, market: Market, slate: int, seed: int, people: int = GREEDY_PEOPLE
+) -> float:
+    """Mean return of a session when ``people`` are shown the ``slate`` items of the highest Q."""
     market.seed(seed)
-    observation = market.reset(GREEDY_PEOPLE)
-    alive, total = torch.ones(GREEDY_PEOPLE, dtype=torch.bool), torch.zeros(GREEDY_PEOPLE)
+    observation, count = market.reset(people), market.n_items
+    size, k = max(1, SCORES_AT_ONCE // count), min(slate, count)
+    alive, total = torch.ones(people, dtype=torch.bool), torch.zeros(people)
     while alive.any():
-        q = network(observation["profile"], observation["context"], observation["history"])
-        outcome = market.step(q.topk(min(slate, q.shape[1]), 1).indices)
+        slates = torch.full((people, k), count)
+        for rows in alive.nonzero()[:, 0].split(size):
+            slates[rows] = network(*(observation[name][rows] for name in OBSERVATION)).topk(k, 1).indices
+        outcome = market.step(slates)
         total += outcome.reward * alive
         alive &= ~outcome.done
         observation = market.observe()

@@ -26,10 +26,8 @@ from recloop.agents.algorithms.bandits import LinUCB
 from recloop.agents.build import build
 from recloop.agents.checkpoint import fingerprint
 from recloop.agents.cluster import cluster
-from recloop.agents.log import LoggedRows
-from recloop.agents.network import Shape
-from recloop.agents.train import greedy_return, shape_of
-from recloop.features import Steps
+from recloop.agents.inputs import read_inputs, read_log
+from recloop.agents.train import greedy_return
 from recloop.market import UserModel
 from recloop.settings import Params
 from recloop.settings.params import AlgorithmName
@@ -167,17 +165,15 @@ def changed(params: Params, changes: dict[str, Any]) -> Params:
 def _learn(params: Params, features: Path, user_model: Path) -> Iterator[dict[str, Any]]:
     """Train as the stage does, looking ``LOOKS`` times."""
     torch.set_num_threads(1)
-    agent, judge = params.agent, UserModel.load(user_model)
-    shape: Shape = shape_of(features)
-    rows = None
-    if ALGORITHMS[agent.algorithm].from_log:
-        rows = LoggedRows.of(Steps.load(features / "train.npz"), len(shape.features), agent.gamma)
-    algorithm = build(agent, params.seed, shape, lambda: UserModel.load(user_model), rows)
+    agent, inputs = params.agent, read_inputs(features, user_model)
+    from_log = ALGORITHMS[agent.algorithm].from_log
+    rows = read_log(features, inputs.spec, agent.gamma) if from_log else None
+    algorithm = build(agent, params.seed, inputs.shape, lambda: UserModel.load(user_model), rows)
     try:
         for look in range(1, LOOKS + 1):
             while algorithm.env_steps < agent.env_steps * look // LOOKS:
                 algorithm.step()
-            score = greedy_return(algorithm.network(), judge, params.serving.slate, params.seed)
+            score = greedy_return(algorithm.network(), inputs.judge, params.serving.slate, params.seed)
             yield {SCORE: score, "env_steps": algorithm.env_steps, "look": look}
     finally:
         algorithm.stop()

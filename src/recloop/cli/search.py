@@ -8,13 +8,13 @@ import typer
 
 from recloop.cli.show import AsJson, as_table, stop
 from recloop.cli.show import as_json as show_json
-from recloop.registry.searches import log_search
+from recloop.registry.nested import Part, log_nested
 from recloop.settings import load_params, places, proposed
 
 if TYPE_CHECKING:
     from recloop.agents.tune import Trial
 
-PARAMS = Path("params.yaml")
+PARAMS, EXPERIMENT = Path("params.yaml"), "recloop search"
 FEATURES, USER_MODEL, REPORTS = Path("data/features"), Path("models/user_model/train"), Path("reports/search")
 
 
@@ -41,7 +41,15 @@ def search_command(
     )
     (REPORTS / "trials.json").write_text(as_json(found))
     (REPORTS / "params.diff").write_text(change)
-    run = log_search(where, params.agent.algorithm, [vars(one) for one in found], sorted(REPORTS.iterdir()))
+    word = params.agent.algorithm
+    run = log_nested(
+        where, EXPERIMENT, f"search {word}", {"algorithm": word}, {"best_mean_return": found[0].score},
+        [
+            Part(f"{word} {rank}", trial.changes, {"mean_return": trial.curve})
+            for rank, trial in enumerate(found, 1)
+        ],
+        sorted(REPORTS.iterdir()),
+    )  # fmt: skip
     if write:
         PARAMS.write_text(after)
     if json_:

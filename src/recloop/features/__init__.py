@@ -4,6 +4,6 @@
 """
 
 from recloop.features.spec import FeatureSpec
-from recloop.features.steps import Catalogue, Steps
+from recloop.features.steps import Catalogue, FeaturesError, Steps
 
-__all__ = ["Catalogue", "FeatureSpec", "Steps"]
+__all__ = ["Catalogue", "FeatureSpec", "FeaturesError", "Steps"]

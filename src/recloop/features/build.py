@@ -169,7 +169,8 @@ def _catalogue(items: pl.DataFrame, acts: pl.DataFrame, spec: FeatureSpec) -> Ca
     popularity = np.zeros(len(spec.item_ids), np.float32)
     indices = [spec.index[i] for i in acts["item_id"] if i in spec.index]
     np.add.at(popularity, indices, 1)
-    return Catalogue(item_features(items), popularity, items["available"].to_numpy())
+    features, groups = item_features(items)
+    return Catalogue(features, popularity, items["available"].to_numpy(), groups)
 
 
 def _steps(log: _Log, people: dict[str, User], spec: FeatureSpec, params: FeatureParams) -> Steps:

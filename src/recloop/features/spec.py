@@ -60,6 +60,18 @@ class FeatureSpec(BaseModel):
         """C."""
         return 4 + len(self.devices) + 1
 
+    @property
+    def profile_groups(self) -> dict[str, slice]:
+        """Columns of the profile by what they tell of: ``age band``, each category, each number."""
+        sizes = [("age band", len(AGE_EDGES) + 2)]
+        sizes += [(name, len(values) + 1) for name, values in self.categories.items()]
+        return _places(sizes + [(name, 2) for name in self.scales])
+
+    @property
+    def context_groups(self) -> dict[str, slice]:
+        """Columns of the context by what they tell of: ``moment`` and ``device``."""
+        return _places([("moment", 4), ("device", len(self.devices) + 1)])
+
     def profile(self, user: User | None) -> np.ndarray:
         """float32 (P,): one-hot age band and categories, standardised numbers; None: a stranger."""
         vector = np.zeros(self.profile_size, np.float32)
@@ -124,6 +136,11 @@ class FeatureSpec(BaseModel):
     def load(cls, path: Path) -> Self:
         """Read what ``save`` wrote; raises pydantic's ValidationError for anything else."""
         return cls.model_validate_json(path.read_bytes())
+
+
+def _places(sizes: list[tuple[str, int]]) -> dict[str, slice]:
+    ends = np.cumsum([size for _, size in sizes]).tolist()
+    return {name: slice(end - size, end) for (name, size), end in zip(sizes, ends, strict=True)}
 
 
 def _column(user: User, name: str) -> str | None:

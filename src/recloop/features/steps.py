@@ -1,14 +1,24 @@
 """What preprocessing leaves: the catalogue's arrays, and one row per request."""
 
-from dataclasses import dataclass, fields
+import zipfile
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
+KINDS = {"f": "numbers", "i": "whole numbers", "b": "truth values", "U": "words"}
+AGAIN = "make the features again with `dvc repro -f preprocess`"
+
+
+class FeaturesError(ValueError):
+    """A file of features cannot be used; the message names the file and the array, and says what to do."""
+
 
 class _Arrays:
-    """Saved as one ``.npz`` without pickled objects."""
+    """Saved as one ``.npz`` without pickled objects; ``layout``: each array's kind and dimensions."""
+
+    layout: ClassVar[dict[str, tuple[str, int]]]
 
     def save(self, path: Path) -> None:
         """Write every field."""
@@ -19,11 +29,28 @@ class _Arrays:
         """Read what ``save`` wrote.
 
         Raises:
-            FileNotFoundError: nothing was saved there.
-            KeyError: the file lacks a field.
+            FeaturesError: there is no such file, it is damaged, it lacks an array, or one is of another
+                kind or length.
         """
-        with np.load(path, allow_pickle=False) as file:
-            return cls(**{f.name: file[f.name] for f in fields(cls)})  # type: ignore[arg-type]
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                found = {name: file[name] for name in file.files}
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise FeaturesError(f"{path} cannot be read ({error}): {AGAIN}") from error
+        for name, (kind, dimensions) in cls.layout.items():
+            if name not in found:
+                raise FeaturesError(f"{path} lacks the array `{name}`: {AGAIN}")
+            array = found[name]
+            if array.dtype.kind != kind or array.ndim != dimensions:
+                raise FeaturesError(
+                    f"{path}: `{name}` must be {dimensions}-dimensional and hold {KINDS[kind]}, not"
+                    f" {array.ndim}-dimensional {array.dtype}: {AGAIN}"
+                )
+        found = {name: found[name] for name in cls.layout}
+        rows = {len(array) for name, array in found.items() if name != "groups"}
+        if len(rows) > 1:
+            raise FeaturesError(f"{path}: the arrays have {sorted(rows)} rows, not equally many: {AGAIN}")
+        return cls(**found)
 
 
 @dataclass(frozen=True)
@@ -34,11 +61,23 @@ class Catalogue(_Arrays):
         features: float32 (N, F).
         popularity: float32 (N,), positive acts in the train split.
         available: bool (N,).
+        groups: str (F,), what each column of ``features`` tells of; ``features`` where nobody said.
     """
 
+    layout: ClassVar = {
+        "features": ("f", 2),
+        "popularity": ("f", 1),
+        "available": ("b", 1),
+        "groups": ("U", 1),
+    }
     features: np.ndarray
     popularity: np.ndarray
     available: np.ndarray
+    groups: np.ndarray = field(default_factory=lambda: np.zeros(0, "U1"))
+
+    def __post_init__(self) -> None:
+        if not len(self.groups):
+            object.__setattr__(self, "groups", np.full(self.features.shape[1], "features"))
 
 
 @dataclass(frozen=True)
@@ -60,6 +99,11 @@ class Steps(_Arrays):
         done: bool (R,), last of its session.
     """
 
+    layout: ClassVar = {
+        "user": ("i", 1), "session": ("i", 1), "ts": ("i", 1), "profile": ("f", 2), "context": ("f", 2),
+        "history": ("i", 2), "slate": ("i", 2), "propensity": ("f", 2), "position": ("i", 2),
+        "clicked": ("i", 1), "reward": ("f", 1), "done": ("b", 1),
+    }  # fmt: skip
     user: np.ndarray
     session: np.ndarray
     ts: np.ndarray

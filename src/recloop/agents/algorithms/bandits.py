@@ -186,10 +186,11 @@ class LogisticModule(MarketModule):
         """The likeliest item, or with probability epsilon any."""
         x = self.net.encode(observation)
         offered = observation.get("candidates")
-        scores = x @ self.net.theta.T
-        if offered is not None:
-            place = offered.clamp(max=self.n_items - 1)
-            scores = scores[:, place] if offered.dim() == 1 else scores.gather(1, place)
+        if offered is None:
+            scores = x @ self.net.theta.T
+        else:  # no product over the whole of a large catalogue
+            theta = self.net.theta[offered.clamp(max=self.n_items - 1)]
+            scores = x @ theta.T if offered.dim() == 1 else (theta @ x[:, :, None])[:, :, 0]
         people, size = scores.shape
         chance = anything(self.choosable(observation), people, size, luck)
         wanders = torch.rand(people, generator=luck, device=x.device) < epsilon

@@ -94,11 +94,10 @@ class TableLearner(MarketLearner):
         cell = _state(rows["history"], size) * size + rows["item"]
         cells, visits = table.cells.view(-1), table.visits.view(-1)
         errors = wanted - cells[cell]
-        total, count = torch.zeros_like(cells), torch.zeros_like(cells)
-        total.index_add_(0, cell, errors)
-        count.index_add_(0, cell, torch.ones_like(errors))
-        cells += total / count.clamp(min=1) / (1 + visits) ** FORGETTING
-        visits += (count > 0).float()
+        visited, row = cell.unique(return_inverse=True)  # not the whole table, which may be of millions
+        total = torch.zeros(len(visited), device=cells.device).index_add_(0, row, errors)
+        cells[visited] += total / row.bincount() / (1 + visits[visited]) ** FORGETTING
+        visits[visited] += 1
         return {"loss": errors.square().mean(), "errors": errors}
 
 
