@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import ray
 import torch
@@ -34,6 +35,8 @@ def build(
     kind = ALGORITHMS[agent.algorithm]
     if kind.from_log and rows is None:
         raise ValueError(f"{agent.algorithm} learns from logged requests: give it some")
+    if kind.from_log and rows is not None:
+        shape = replace(shape, available=rows.shown(len(shape.features)))
     torch.manual_seed(seed)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     config = MarketConfig(algo_class=kind)

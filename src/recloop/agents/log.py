@@ -82,6 +82,10 @@ class LoggedRows:
     def __len__(self) -> int:
         return len(self.item)
 
+    def shown(self, items: int) -> np.ndarray:
+        """bool (items,): what the log shows at all."""
+        return self.item.bincount(minlength=items).numpy() > 0
+
     def draw(self, count: int, luck: torch.Generator, ahead: bool) -> Columns:
         """Rows drawn uniformly with replacement, with what was seen then and, where ``ahead``, after."""
         at = torch.randint(len(self), (count,), generator=luck)

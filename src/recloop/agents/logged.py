@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from recloop.agents.actor_critic import ActorCritic
+from recloop.agents.module import MarketModule
+from recloop.agents.plackett_luce import NEVER
 
 
 def log_share(scores: Tensor, own: Tensor, items: int) -> Tensor:
@@ -30,8 +32,17 @@ class LoggedPolicy(ActorCritic):
         offered = batch.get("candidates")
         scores = self.net.scores(state, offered)
         own = scores.gather(1, item) if offered is None else self.net.scores(state, item)
-        share = log_share(scores, own[:, 0], self.n_items)
+        share = log_share(passed_over(self, scores, batch), own[:, 0], self.n_items)
         return {"log_probability": share, "value": self.net.value(state), "state": state}
+
+
+def passed_over(module: MarketModule, scores: Tensor, batch: dict[str, Any]) -> Tensor:
+    """float32 (B, n): with what the log never shows left out of the softmax.
+
+    Nobody passed such an item over, so that nothing is learnt against it: its features alone judge it.
+    """
+    able = module.choosable(batch)
+    return scores if able is None else scores.masked_fill(~able, NEVER)
 
 
 def capped(advantage: Tensor, weight: float, cap: float) -> Tensor:

@@ -34,6 +34,13 @@ class Shape:
     available: np.ndarray | None = None
 
 
+def _share(available: np.ndarray | None) -> Tensor | None:
+    """float32 (N,), of sum 1, over what may be shown; None: all alike."""
+    if available is None or available.all() or not available.any():
+        return None
+    return torch.as_tensor(available / available.sum(), dtype=torch.float32)
+
+
 class TwoTower(nn.Module):
     """Scores of items by state: <f(s), g(i)> + b_i, and a value of the state, v(s).
 
@@ -44,12 +51,14 @@ class TwoTower(nn.Module):
     """
 
     features: Tensor
+    share: Tensor | None
     searchable = True  # its scores are the inner products of ``query`` and ``item_matrix``
 
     def __init__(self, shape: Shape, sizes: NetworkParams) -> None:
         super().__init__()
         self.count, width = shape.features.shape
         self.register_buffer("features", torch.as_tensor(shape.features, dtype=torch.float32), False)
+        self.register_buffer("share", _share(shape.available), False)
         self.item_map = nn.Linear(width, sizes.dim)
         self.item_id = nn.Embedding(self.count, sizes.dim)
         self.item_bias = nn.Parameter(torch.zeros(self.count))
@@ -107,20 +116,30 @@ class TwoTower(nn.Module):
     def level(self, state: Tensor, scores: Tensor, offered: Tensor | None) -> Tensor:
         """float32 (B, 1): v less the mean over all items, or over those (n,) that are drawn for everyone.
 
+        Items that are not shown while learning do not count: else what all that are shown have in common
+        would go to their own biases, and an item that is new would be held to be worse than any of them.
         What a person is offered by the market does not move it, so that an item's Q is the same in any offer.
         """
         value = self.value_head(state)
-        if offered is None or offered.dim() == 1:
+        if offered is not None and offered.dim() > 1:
+            return value - self.mean(self.query_head(state))
+        if self.share is None:
             return value - scores.mean(1, keepdim=True)
-        return value - self.query_head(state) @ self.vectors().mean(0)[:, None] - self.item_bias.mean()
+        share = self.share if offered is None else self.share[offered]
+        return value - scores @ share[:, None] / share.sum().clamp(min=1e-9)
+
+    def mean(self, query: Tensor) -> Tensor:
+        """float32 (B, 1): the mean score of what is shown while learning."""
+        if self.share is None:
+            return query @ self.vectors().mean(0)[:, None] + self.item_bias.mean()
+        return query @ (self.share @ self.vectors())[:, None] + self.share @ self.item_bias
 
     def query(self, profile: Tensor, context: Tensor, history: Tensor) -> Tensor:
         """float32 (B, D): its inner products with ``item_matrix()`` are the Q values."""
         state = self.state({"profile": profile, "context": context, "history": history})
         query = self.query_head(state)
         one = torch.ones_like(query[:, :1])
-        mean = query @ self.vectors().mean(0)[:, None] + self.item_bias.mean()
-        return torch.cat([query, one, self.value(state)[:, None] - mean], 1)
+        return torch.cat([query, one, self.value(state)[:, None] - self.mean(query)], 1)
 
     def item_matrix(self) -> Tensor:
         """float32 (N, D), D = dim + 2."""

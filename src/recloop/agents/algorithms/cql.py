@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recloop.agents.algorithm import LogAlgorithm
 from recloop.agents.algorithms.dqn import QLearner, QModule
-from recloop.agents.logged import log_share
+from recloop.agents.logged import log_share, passed_over
 from recloop.agents.network import Columns
 
 
@@ -22,7 +22,8 @@ class ConservativeLearner(QLearner):
         """Their sum."""
         discount = self.agent.gamma * (~columns["done"]).float()
         error = super().loss(found, columns | {"discount": discount})
-        gap = -log_share(found["all"], found["q"], len(self.plain.shape.features)).mean()
+        others = passed_over(self.plain, found["all"], columns)
+        gap = -log_share(others, found["q"], len(self.plain.shape.features)).mean()
         return error + self.agent.logs.conservatism * gap
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from recloop.agents.algorithm import LogAlgorithm
 from recloop.agents.learner import MarketLearner
-from recloop.agents.logged import capped, log_share
+from recloop.agents.logged import capped, log_share, passed_over
 from recloop.agents.module import WithTarget, following
 from recloop.agents.network import Columns, Shape, TwoTower
 from recloop.settings.params import NetworkParams
@@ -80,7 +80,7 @@ class ImplicitModule(WithTarget):
         return {
             "q": self.net.q(batch, item),
             "value": policy.value(state),
-            "log_probability": log_share(scores, own[:, 0], self.n_items),
+            "log_probability": log_share(passed_over(self, scores, batch), own[:, 0], self.n_items),
             "judged": judged,
             "beyond": beyond,
         }

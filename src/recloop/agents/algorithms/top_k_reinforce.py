@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from recloop.agents.algorithm import LogAlgorithm
 from recloop.agents.learner import MarketLearner
-from recloop.agents.logged import LoggedPolicy, log_share
+from recloop.agents.logged import LoggedPolicy, log_share, passed_over
 from recloop.agents.network import Columns, Shape, TwoTower
 from recloop.settings.params import NetworkParams
 
@@ -56,7 +56,7 @@ class CorrectedModule(LoggedPolicy):
         state, item, offered = found["state"].detach(), batch["item"][:, None], batch.get("candidates")
         scores = self.net.logged(state, offered)
         own = scores.gather(1, item) if offered is None else self.net.logged(state, item)
-        return found | {"imitation": log_share(scores, own[:, 0], self.n_items)}
+        return found | {"imitation": log_share(passed_over(self, scores, batch), own[:, 0], self.n_items)}
 
 
 class CorrectedLearner(MarketLearner):
