@@ -3,7 +3,7 @@
 One factor changes at a time around 1,024 users, 5,000 items and slates of 5. Ours is what an env runner of
 PPO does with a request of everyone: score, draw slates, step a user model, make rows with advantages. The
 peer is the same in a plain torch loop without RLlib, and without rows. Above 10,000 items both score 1,024
-drawn candidates. Memory counts tensors alone, all that are alive at once beyond what is there before the rollout.
+drawn candidates. Memory counts tensors alone, all that are alive at once beyond what is there before.
 Writes ``reports/scale/scale.png``:
 
     python -m benchmarks.scale [--quick] [--json FILE]
