@@ -53,13 +53,10 @@ def test_the_same_seed_learns_the_same(name):
     np.testing.assert_array_equal(*found)
 
 
-GRADIENT = [name for name in ALGORITHMS if name not in ("q_learning", "lin_ucb", "thompson")]
-QUICK = ("dqn", "ppo", "marwil")
+SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in ("slateq", "ensemble")]
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in GRADIENT]
-)
+@pytest.mark.parametrize("name", ["dqn", "ppo", "marwil", *SLOWER])
 def test_two_learners_give_what_one_gives(name):
     """To a thousandth of the values' size, after some dozens of updates."""
     found = []
