@@ -137,7 +137,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing folder": (shutil.rmtree, "must hold"),
     "extra file": (lambda f: (f / "weights.bin").write_bytes(b"x"), "weights.bin"),
     "extra folder": (lambda f: (f / "more").mkdir(), "more"),
-    "unknown format": (lambda f: edit_manifest(f, lambda m: m.update(format=2)), "manifest.json"),
+    "unknown format": (lambda f: edit_manifest(f, lambda m: m.update(format=1)), "manifest.json"),
     "unknown entry": (lambda f: edit_manifest(f, lambda m: m.update(hook="x")), "manifest.json"),
     "no temperature": (lambda f: edit_manifest(f, lambda m: m.update(temperature=0)), "manifest.json"),
     "not JSON": (lambda f: (f / "manifest.json").write_text("{"), "manifest.json"),

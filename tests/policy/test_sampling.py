@@ -162,7 +162,7 @@ def test_the_baselines_prefer_what_they_should() -> None:
 def test_what_a_request_excludes_joins_what_is_sold_out() -> None:
     sampler = uniform(4, np.array([True, False, False, False]))
     observation = {"profile": np.zeros((50, 1), np.float32)}
-    exclude = np.array([False, True, False, False])
+    exclude = np.array([1, 4])
     drawn = sampler.slates(observation, 4, np.random.default_rng(0), exclude)
     assert set(drawn.items.ravel().tolist()) == {2, 3}
     np.testing.assert_array_equal(sampler.propensities(observation, drawn.items, exclude), drawn.propensities)

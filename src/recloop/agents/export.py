@@ -3,7 +3,9 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -13,8 +15,22 @@ from recloop.agents.module import OBSERVATION
 OPSET = 18
 
 
-def export_onnx(network: nn.Module, observation: dict[str, Tensor], path: Path) -> None:
-    """Write ``profile, context, history -> scores`` for any number of rows; equal networks, equal bytes.
+class QueryTower(nn.Module):
+    """What a searchable network looks for, without the items."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+
+    def forward(self, profile: Tensor, context: Tensor, history: Tensor) -> Tensor:
+        """float32 (B, D)."""
+        return self.network.query(profile, context, history)
+
+
+def export_onnx(
+    network: nn.Module, observation: dict[str, Tensor], path: Path, output: str = "scores"
+) -> None:
+    """Write ``profile, context, history -> output`` for any number of rows; equal networks, equal bytes.
 
     ``observation`` is an example of two rows or more.
     """
@@ -28,7 +44,7 @@ def export_onnx(network: nn.Module, observation: dict[str, Tensor], path: Path) 
             dynamo=True,
             opset_version=OPSET,
             input_names=list(OBSERVATION),
-            output_names=["scores"],
+            output_names=[output],
             dynamic_shapes=tuple({0: rows} for _ in OBSERVATION),
             verbose=False,
         )
@@ -36,6 +52,14 @@ def export_onnx(network: nn.Module, observation: dict[str, Tensor], path: Path) 
     model = program.model_proto
     _strip(model)
     onnx.save(model, path)
+
+
+def item_matrix(network: Any) -> np.ndarray | None:
+    """float32 (N, D), whose inner products with the queries are the scores; None where there is none."""
+    if not getattr(network, "searchable", False):
+        return None
+    with torch.no_grad():
+        return np.ascontiguousarray(network.eval().item_matrix().cpu().numpy(), np.float32)
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -21,14 +21,14 @@ from recloop.agents.algorithms import ALGORITHMS
 from recloop.agents.build import build
 from recloop.agents.checkpoint import Progress, fingerprint, resume, save
 from recloop.agents.cluster import cluster
-from recloop.agents.export import export_onnx
+from recloop.agents.export import QueryTower, export_onnx, item_matrix
 from recloop.agents.inputs import TrainingError, read_inputs, read_log
 from recloop.agents.log import LoggedRows
 from recloop.agents.network import OBSERVATION, Shape
 from recloop.agents.tables import TableError
 from recloop.features import Catalogue, FeatureSpec
 from recloop.market import Market, UserModel
-from recloop.policy import write_artefact
+from recloop.policy import uniform_share, write_artefact
 from recloop.schema import Item
 from recloop.settings import Params
 
@@ -47,11 +47,13 @@ def train(
     was killed goes on from its last checkpoint if parameters and data are the same.
 
     Raises:
-        TrainingError: features, user model or log are missing, empty, or do not fit each other.
+        TrainingError: features, user model or log are missing, empty, or do not fit each other; or the
+            propensity floor is more than so many items can have.
         NotFiniteError: the market pays rewards that are not numbers, or training diverged.
     """
     torch.set_num_threads(1)  # threads that wait for each other cost such small networks more than they give
     inputs, agent, model = read_inputs(features, user_model), params.agent, user_model.resolve()
+    _check_serving(params, inputs.catalogue)
     files, rows = [*inputs.files], None
     if ALGORITHMS[agent.algorithm].from_log:
         files.append(features / "train.npz")
@@ -65,6 +67,15 @@ def train(
     figures = _report(params, progress, reports)
     shutil.rmtree(store, ignore_errors=True)
     return figures
+
+
+def _check_serving(params: Params, catalogue: Catalogue) -> None:
+    """Refuse what could not be exported, before hours of training."""
+    serving = params.serving
+    try:
+        uniform_share(serving.exploration, serving.propensity_floor, int(catalogue.available.sum()))
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
 
 
 def learn(
@@ -200,9 +211,13 @@ def _export(
 ) -> None:
     items = [Item(**row) for row in json.loads((features / "items.json").read_text())]
     with tempfile.TemporaryDirectory() as work:
-        scorer = Path(work) / "scorer.onnx"
-        export_onnx(network.cpu(), judge.reset(2), scorer)
-        serving = params.serving
+        scorer, serving = Path(work) / "scorer.onnx", params.serving
+        network = network.cpu()
+        vectors = item_matrix(network) if len(items) > serving.exact_items else None
+        if vectors is None:
+            export_onnx(network, judge.reset(2), scorer)
+        else:
+            export_onnx(QueryTower(network), judge.reset(2), scorer, "query")
         write_artefact(
             out,
             scorer,
@@ -213,6 +228,9 @@ def _export(
             slate=min(serving.slate, len(items)),
             temperature=serving.temperature,
             exploration=serving.exploration,
+            propensity_floor=serving.propensity_floor,
+            vectors=vectors,
+            candidates=None if vectors is None else serving.candidates,
         )
 
 

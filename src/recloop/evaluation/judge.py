@@ -65,7 +65,7 @@ class Judge:
         They draw as policies are served.
         """
         serving, sold_out = self.params.serving, ~self.catalogue.available
-        draws = (serving.temperature, serving.exploration, sold_out)
+        draws = (serving.temperature, serving.exploration, sold_out, serving.propensity_floor)
         return {
             "random": uniform(len(sold_out), sold_out),
             "most_popular": most_popular(self.catalogue.popularity, *draws),

@@ -38,7 +38,8 @@ def sampler_for(policy: Policy, spec: FeatureSpec) -> Sampler:
         scores[:, known] = seen[:, to_old[:-1][known]]
         return scores
 
-    return Sampler(score, policy.sampler.temperature, policy.sampler.exploration, sold_out)
+    how = policy.manifest
+    return Sampler(score, how.temperature, how.exploration, sold_out, how.propensity_floor)
 
 
 def _apply(affine: Affine, x: np.ndarray) -> np.ndarray:

@@ -2,12 +2,16 @@
 
 from recloop.policy.artefact import ArtefactError, Manifest, Policy, load, write_artefact
 from recloop.policy.baselines import most_popular, uniform
+from recloop.policy.retrieval import Retriever
 from recloop.policy.sampling import Sampler, Scorer, Slates, draw, propensities
+from recloop.policy.shares import NothingLeft, uniform_share
 
 __all__ = [
     "ArtefactError",
     "Manifest",
+    "NothingLeft",
     "Policy",
+    "Retriever",
     "Sampler",
     "Scorer",
     "Slates",
@@ -16,5 +20,6 @@ __all__ = [
     "most_popular",
     "propensities",
     "uniform",
+    "uniform_share",
     "write_artefact",
 ]

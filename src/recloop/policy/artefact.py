@@ -13,10 +13,13 @@ import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recloop.features import FeatureSpec
-from recloop.policy.sampling import Observation, Sampler
+from recloop.policy.retrieval import AT_ONCE, Index, Observation, Retriever, build_index, open_index
+from recloop.policy.sampling import Sampler
+from recloop.policy.shares import uniform_share
 from recloop.schema import Item
 
 FILES = ("scorer.onnx", "spec.json", "items.json")
+LARGE = ("vectors.npy", "index.usearch")  # of a policy that looks for candidates; they stay on disk
 INPUTS = ("profile", "context", "history")
 NOWHERE = f"{os.devnull}/none"  # cannot exist: a scorer may not read weights from other files
 
@@ -26,15 +29,17 @@ class ArtefactError(ValueError):
 
 
 class Manifest(BaseModel):
-    """What the folder holds, and how it is served."""
+    """What the folder holds, and how it is served; ``candidates`` is None where all items are scored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     algorithm: str
     n_items: Annotated[int, Field(ge=1)]
     slate: Annotated[int, Field(ge=1)]
     temperature: Annotated[float, Field(gt=0)]
     exploration: Annotated[float, Field(ge=0, le=1)]
+    propensity_floor: Annotated[float, Field(ge=0, le=1)]
+    candidates: Annotated[int, Field(ge=1)] | None
     files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
 
     @cached_property
@@ -46,6 +51,11 @@ class Manifest(BaseModel):
     def name(self) -> str:
         """Short name, as it stands in impressions."""
         return f"{self.algorithm}-{self.digest[:10]}"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The files that there must be beside the manifest."""
+        return FILES if self.candidates is None else FILES + LARGE
 
 
 class _Catalogue(BaseModel):
@@ -65,10 +75,18 @@ class Policy:
         items: the catalogue, in index order.
         popular: item ids by popularity, most first.
         sampler: how slates are drawn.
+        output_name: ``scores``, or ``query`` where there are candidates.
+        sold_out: bool (N,).
     """
 
     def __init__(
-        self, manifest: Manifest, spec: FeatureSpec, items: list[Item], popular: list[str], model: bytes
+        self,
+        manifest: Manifest,
+        spec: FeatureSpec,
+        items: list[Item],
+        popular: list[str],
+        model: bytes,
+        vectors: np.ndarray | None = None,
     ):
         self.manifest, self.spec, self.items, self.popular = manifest, spec, items, popular
         options = ort.SessionOptions()
@@ -76,12 +94,33 @@ class Policy:
         options.log_severity_level = 4  # failures are raised, not logged
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        sold_out = np.array([not item.available for item in items])
-        self.sampler = Sampler(self.scores, manifest.temperature, manifest.exploration, sold_out)
+        self._vectors = vectors
+        self.output_name = "scores" if vectors is None else "query"
+        self.sold_out = np.array([not item.available for item in items])
+        self.sampler = self._sampler(None)
+
+    def search_by(self, index: Index) -> None:
+        """Draw from what the index finds from now on; raises ValueError if it is of other items."""
+        assert self._vectors is not None
+        assert self.manifest.candidates is not None
+        listed = np.flatnonzero(~self.sold_out)
+        found = Retriever(self.output, self._vectors, index, listed, self.manifest.candidates)
+        self.sampler = self._sampler(found)
+
+    def _sampler(self, retriever: Retriever | None) -> Sampler:
+        how = self.manifest
+        return Sampler(
+            self.scores, how.temperature, how.exploration, self.sold_out, how.propensity_floor, retriever
+        )
+
+    def output(self, observation: Observation) -> np.ndarray:
+        """float32, what scorer.onnx gives: scores (B, N), or queries (B, D) of a policy with candidates."""
+        return self._session.run([self.output_name], {name: observation[name] for name in INPUTS})[0]
 
     def scores(self, observation: Observation) -> np.ndarray:
         """float32 (B, N): the value that the policy expects of each item."""
-        return self._session.run(["scores"], {name: observation[name] for name in INPUTS})[0]
+        found = self.output(observation)
+        return found if self._vectors is None else found @ self._vectors.T
 
 
 def write_artefact(
@@ -94,16 +133,23 @@ def write_artefact(
     slate: int,
     temperature: float,
     exploration: float,
+    propensity_floor: float = 0.0,
+    vectors: np.ndarray | None = None,
+    candidates: int | None = None,
 ) -> Manifest:
     """Write a policy's folder and load it once, so that what is broken never gets further.
 
-    ``items`` in index order; ``popularity`` float (N,). The folder appears whole or not at all.
+    ``items`` in index order; ``popularity`` float (N,). With float32 (N, D) ``vectors``, slates are drawn
+    from so many ``candidates``, and ``scorer`` gives queries instead of scores. The folder appears whole
+    or not at all.
 
     Raises:
         ArtefactError: the parts do not fit each other.
     """
     if popularity.shape != (len(items),):
         raise ArtefactError(f"{len(items)} items need as many popularities, not {popularity.shape}")
+    if (vectors is None) != (candidates is None):
+        raise ArtefactError("vectors and candidates are given both or not at all")
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -112,13 +158,22 @@ def write_artefact(
         ranked = [items[i].item_id for i in np.argsort(-popularity, kind="stable")]
         catalogue = _Catalogue(items=items, popular=ranked)
         (work / "items.json").write_text(catalogue.model_dump_json() + "\n")
+        parts: tuple[str, ...] = FILES
+        if vectors is not None:
+            parts += LARGE
+            np.save(work / "vectors.npy", vectors, allow_pickle=False)
+            listed = np.flatnonzero([item.available for item in items])
+            _searchable(vectors, listed, len(items))
+            build_index(vectors, listed, work / "index.usearch")
         manifest = Manifest(
             algorithm=algorithm,
             n_items=len(items),
             slate=slate,
             temperature=temperature,
             exploration=exploration,
-            files={name: hashlib.sha256((work / name).read_bytes()).hexdigest() for name in FILES},
+            propensity_floor=propensity_floor,
+            candidates=candidates,
+            files={name: _sha256(work / name) for name in parts},
         )
         (work / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n")
         load(work)
@@ -127,6 +182,25 @@ def write_artefact(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return manifest
+
+
+def _searchable(vectors: np.ndarray, listed: np.ndarray, n_items: int) -> None:
+    """Refuse what no index should be built of."""
+    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != n_items or not vectors.shape[1]:
+        raise ArtefactError(
+            f"vectors.npy must be float32, one row for each of {n_items} items, not {vectors.dtype}"
+            f" {vectors.shape}"
+        )
+    if not len(listed):
+        raise ArtefactError("no item is available, so that there is nothing to search: restock some first")
+    for start in range(0, len(vectors), AT_ONCE):
+        if not np.isfinite(vectors[start : start + AT_ONCE]).all():
+            raise ArtefactError("vectors.npy holds numbers that are not finite: the training diverged")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _put(work: Path, folder: Path) -> None:
@@ -147,21 +221,11 @@ def load(folder: Path) -> Policy:
         ArtefactError: a file is missing, extra, a link, altered, unreadable, or does not fit the
             others.
     """
-    found = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-    if set(found) != {"manifest.json", *FILES}:
-        raise ArtefactError(f"{folder} must hold manifest.json, {', '.join(FILES)}; it holds {sorted(found)}")
-    for name, path in found.items():
-        if path.is_symlink() or not path.is_file():
-            raise ArtefactError(f"{name} must be a plain file")
-    content = {name: path.read_bytes() for name, path in found.items()}
-    try:
-        manifest = Manifest.model_validate_json(content["manifest.json"])
-    except ValidationError as error:
-        raise ArtefactError(f"manifest.json cannot be used: {error}") from error
-    if set(manifest.files) != set(FILES):
-        raise ArtefactError(f"manifest.json must vouch for {', '.join(FILES)}, not {sorted(manifest.files)}")
+    manifest = _vouched(folder)
+    content = {name: (folder / name).read_bytes() for name in FILES}
     for name, expected in manifest.files.items():
-        if expected != hashlib.sha256(content[name]).hexdigest():
+        found = hashlib.sha256(content[name]).hexdigest() if name in content else _sha256(folder / name)
+        if expected != found:
             raise ArtefactError(
                 f"{name} was altered: its sha256 is not the manifest's. Export the policy anew"
             )
@@ -172,12 +236,53 @@ def load(folder: Path) -> Policy:
         raise ArtefactError(f"manifest.json counts {manifest.n_items} items, items.json holds {len(items)}")
     if sorted(popular) != sorted(spec.item_ids):
         raise ArtefactError("items.json: popular does not name each item once")
+    listed = np.flatnonzero([item.available for item in items])
     try:
-        policy = Policy(manifest, spec, items, popular, content["scorer.onnx"])
+        uniform_share(manifest.exploration, manifest.propensity_floor, len(listed))
+    except ValueError as error:
+        raise ArtefactError(str(error)) from error
+    vectors = None if manifest.candidates is None else _vectors(folder, listed, len(items))
+    try:
+        policy = Policy(manifest, spec, items, popular, content["scorer.onnx"], vectors)
     except Exception as error:  # ONNX Runtime's errors have no common class
         raise ArtefactError(f"scorer.onnx cannot be run: {error}") from error
-    _probe(policy)
+    _probe(policy, len(items) if vectors is None else vectors.shape[1])
+    if vectors is not None:
+        try:
+            policy.search_by(open_index(folder / "index.usearch"))
+        except (ValueError, RuntimeError) as error:
+            raise ArtefactError(f"index.usearch cannot be used: {error}") from error
     return policy
+
+
+def _vouched(folder: Path) -> Manifest:
+    """The manifest of a folder that holds what it names, and nothing else."""
+    found = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+    for name, path in found.items():
+        if path.is_symlink() or not path.is_file():
+            raise ArtefactError(f"{name} must be a plain file")
+    if "manifest.json" not in found:
+        raise ArtefactError(f"{folder} must hold manifest.json, {', '.join(FILES)}; it holds {sorted(found)}")
+    try:
+        manifest = Manifest.model_validate_json(found["manifest.json"].read_bytes())
+    except ValidationError as error:
+        raise ArtefactError(f"manifest.json cannot be used: {error}") from error
+    parts = manifest.parts
+    if set(found) != {"manifest.json", *parts}:
+        raise ArtefactError(f"{folder} must hold manifest.json, {', '.join(parts)}; it holds {sorted(found)}")
+    if set(manifest.files) != set(parts):
+        raise ArtefactError(f"manifest.json must vouch for {', '.join(parts)}, not {sorted(manifest.files)}")
+    return manifest
+
+
+def _vectors(folder: Path, listed: np.ndarray, n_items: int) -> np.ndarray:
+    """float32 (N, D), mapped from the file."""
+    try:
+        vectors = np.asarray(np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False))
+    except (ValueError, EOFError, OSError) as error:
+        raise ArtefactError(f"vectors.npy cannot be read: {error}") from error
+    _searchable(vectors, listed, n_items)
+    return vectors
 
 
 def _described(content: dict[str, bytes]) -> tuple[FeatureSpec, list[Item], list[str]]:
@@ -192,18 +297,19 @@ def _described(content: dict[str, bytes]) -> tuple[FeatureSpec, list[Item], list
     return spec, catalogue.items, catalogue.popular
 
 
-def _probe(policy: Policy) -> None:
-    """Score two strangers, one of them with a full history."""
+def _probe(policy: Policy, width: int) -> None:
+    """Ask about two strangers, one of them with a full history."""
     spec = policy.spec
     some = [spec.item_ids[i % len(spec.item_ids)] for i in range(spec.history)]
     two = [spec.observation(None, past, "", 0) for past in ([], some)]
     try:
-        scores = policy.scores({name: np.concatenate([one[name] for one in two]) for name in INPUTS})
+        given = policy.output({name: np.concatenate([one[name] for one in two]) for name in INPUTS})
     except Exception as error:  # as above
         raise ArtefactError(f"scorer.onnx does not take what spec.json describes: {error}") from error
-    if scores.shape != (2, len(spec.item_ids)) or scores.dtype != np.float32:
+    if given.shape != (2, width) or given.dtype != np.float32:
         raise ArtefactError(
-            f"scorer.onnx gives {scores.dtype} {scores.shape} for two people and {len(spec.item_ids)} items"
+            f"scorer.onnx gives {given.dtype} {given.shape} for two people and {len(spec.item_ids)} items,"
+            f" not float32 (2, {width})"
         )
-    if not np.isfinite(scores).all():
+    if not np.isfinite(given).all():
         raise ArtefactError("scorer.onnx gives scores that are not finite: the training diverged")

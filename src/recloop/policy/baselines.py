@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from recloop.policy.sampling import Observation, Sampler
+from recloop.policy.retrieval import Observation
+from recloop.policy.sampling import Sampler
 
 
 def uniform(n_items: int, excluded: np.ndarray | None = None) -> Sampler:
@@ -15,7 +16,11 @@ def uniform(n_items: int, excluded: np.ndarray | None = None) -> Sampler:
 
 
 def most_popular(
-    popularity: np.ndarray, temperature: float, exploration: float, excluded: np.ndarray | None = None
+    popularity: np.ndarray,
+    temperature: float,
+    exploration: float,
+    excluded: np.ndarray | None = None,
+    floor: float = 0.0,
 ) -> Sampler:
     """Scores an item by ``-log(rank)`` in float (N,) ``popularity``, the same for everyone."""
     rank = np.empty(len(popularity))
@@ -25,4 +30,4 @@ def most_popular(
     def score(observation: Observation) -> np.ndarray:
         return np.broadcast_to(scores, (len(observation["profile"]), len(scores)))
 
-    return Sampler(score, temperature, exploration, excluded)
+    return Sampler(score, temperature, exploration, excluded, floor)

@@ -1,17 +1,16 @@
-"""Slates drawn with exact propensities.
+"""Slates drawn with exact propensities, from scores of everything or of some candidates."""
 
-Item by item without replacement, each pick has the probability
-``(1 - e) softmax(z / t) + e / |left|`` over the items left: Plackett-Luce (Plackett 1975, eq. 1)
-mixed with a uniform floor, where z are the scores standardised over the allowed items.
-"""
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-Observation = dict[str, np.ndarray]
+from recloop.policy.retrieval import Found, Observation, Retriever
+from recloop.policy.shares import NothingLeft, Shares, standardised, uniform_share
+
 Scorer = Callable[[Observation], np.ndarray]
+SCORES_AT_ONCE = 4_000_000  # held in memory at once
 
 
 @dataclass(frozen=True)
@@ -36,24 +35,21 @@ def draw(
     temperature: float,
     exploration: float,
     excluded: np.ndarray | None = None,
+    floor: float = 0.0,
 ) -> Slates:
-    """Draw slates from float (B, N) scores.
+    """Draw slates from float (B, N) scores, standardised over the allowed items.
 
     A slate is as long as the most constrained row allows, at most k. ``excluded`` is bool (N,) or
-    (B, N); an excluded item is never drawn.
+    (B, N); an excluded item is never drawn. An allowed one has at least the propensity ``floor`` at
+    every place: the uniform share is raised to floor times the allowed items where ``exploration`` is less.
 
     Raises:
-        ValueError: scores are not finite, k is below 1, or a row has no item left.
+        NothingLeft: a row has no item left.
+        ValueError: scores are not finite, k is below 1, or the floor is more than an equal share.
     """
-    if k < 1:
-        raise ValueError(f"a slate needs at least one item, not {k}")
-    logits = _logits(scores, temperature, excluded)
-    k = min(k, int((logits > -np.inf).sum(1).min(initial=logits.shape[1])))
-    if k < 1:
-        raise ValueError("no item is left to recommend: all are excluded or sold out")
-    items = _picks(logits, k, rng, exploration)
-    chosen = _probabilities(logits, items, exploration)
-    return Slates(items, chosen, np.take_along_axis(scores, items, 1).astype(np.float32))
+    shares = _all(scores, temperature, exploration, excluded, floor)
+    items, chances = shares.draw(_length(k, shares.count), rng)
+    return Slates(items, chances, _taken(scores, items))
 
 
 def propensities(
@@ -62,13 +58,42 @@ def propensities(
     temperature: float,
     exploration: float,
     excluded: np.ndarray | None = None,
+    floor: float = 0.0,
 ) -> np.ndarray:
     """float64 (B, k): how likely ``draw`` would have picked each item, given those before it.
 
     ``slates`` is int64 (B, k), padded with N; padding has propensity NaN, an item that could not have
     been drawn (excluded, or a second time in one slate) has 0.
     """
-    return _probabilities(_logits(scores, temperature, excluded), slates, exploration)
+    return _all(scores, temperature, exploration, excluded, floor).probabilities(slates)
+
+
+def _all(
+    scores: np.ndarray, temperature: float, exploration: float, excluded: np.ndarray | None, floor: float
+) -> Shares:
+    """With every item as a candidate."""
+    people, size = scores.shape
+    if excluded is None or not excluded.any():
+        count, allowed, barred = np.full(people, size), None, None
+    else:
+        mask = np.atleast_2d(excluded)
+        allowed = (~mask).astype(np.float64)
+        count = np.broadcast_to(size - np.count_nonzero(mask, 1), people)
+
+        def barred(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+            return mask[rows[:, None] if len(mask) > 1 else 0, items]
+
+    logits = standardised(scores, temperature, allowed)
+    return Shares(logits, allowed, None, size, count, uniform_share(exploration, floor, count), barred)
+
+
+def _length(k: int, count: np.ndarray) -> int:
+    if k < 1:
+        raise ValueError(f"a slate needs at least one item, not {k}")
+    k = min(k, int(count.min(initial=k)))
+    if k < 1:
+        raise NothingLeft("no item is left to recommend: all are excluded or sold out")
+    return k
 
 
 @dataclass(frozen=True)
@@ -80,111 +105,120 @@ class Sampler:
         temperature: t, above 0.
         exploration: e, the uniform share of each pick.
         excluded: bool (N,), never drawn (sold out).
+        floor: least propensity of an allowed item; see ``draw``.
+        retriever: finds the candidates of a catalogue that is too large to score all of it; its scores are
+            standardised over what is not sold out. None: all are scored.
     """
 
     score: Scorer
     temperature: float
     exploration: float
     excluded: np.ndarray | None = None
+    floor: float = 0.0
+    retriever: Retriever | None = None
 
     def slates(
         self, observation: Observation, k: int, rng: np.random.Generator, exclude: np.ndarray | None = None
     ) -> Slates:
-        """Draw slates; ``exclude`` is bool (N,) or (B, N). See ``draw``."""
-        scores = self.score(observation)
-        return draw(scores, k, rng, self.temperature, self.exploration, self._excluded(exclude))
+        """Draw slates; see ``draw``.
+
+        ``exclude`` is int64 (n,) or (B, n): more items that must not be drawn, padded with N.
+        """
+        people = len(observation["profile"])
+        if self.retriever is not None:
+            k = _length(k, self._count(exclude, people))
+        parts = []
+        for rows, shares, scored in self._groups(observation, exclude, np.full(people, k)):
+            items, chances = shares.draw(_length(k, shares.count), rng)
+            parts.append((rows, Slates(items, chances, scored(items))))
+        return parts[0][1] if len(parts) == 1 else _joined(parts, people)
 
     def propensities(
         self, observation: Observation, slates: np.ndarray, exclude: np.ndarray | None = None
     ) -> np.ndarray:
-        """How likely these slates would have been; see ``propensities``."""
-        scores = self.score(observation)
-        return propensities(scores, slates, self.temperature, self.exploration, self._excluded(exclude))
+        """How likely these slates would have been; see ``propensities`` and ``slates``."""
+        found = np.empty(slates.shape)
+        lengths = (slates < (np.inf if self.excluded is None else len(self.excluded))).sum(1)
+        for rows, shares, _ in self._groups(observation, exclude, lengths):
+            found[rows] = shares.probabilities(slates[rows])
+        return found
 
-    def _excluded(self, exclude: np.ndarray | None) -> np.ndarray | None:
-        if exclude is None or self.excluded is None:
-            return self.excluded if exclude is None else exclude
-        return self.excluded | exclude
+    def _groups(
+        self, observation: Observation, exclude: np.ndarray | None, lengths: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, Shares, Callable[[np.ndarray], np.ndarray]]]:
+        """Rows that are answered alike, what they are drawn from, and a way from items (B, k) to scores.
+
+        A row is scored whole where its slate, of int64 (B,) ``lengths``, has more places than there are
+        candidates.
+        """
+        rest = np.arange(len(lengths))
+        if self.retriever is not None and len(rest):
+            found = self.retriever.find(observation, exclude)
+            near = np.flatnonzero(found.enough & (lengths <= self.retriever.candidates))
+            if len(near):
+                found = found.of(near)
+                yield near, self._some(found, _of_rows(exclude, near)), found.score
+            rest = np.delete(rest, near)
+            if not len(rest):
+                return
+        at_once = len(rest) if self.excluded is None else SCORES_AT_ONCE // len(self.excluded)
+        for start in range(0, max(len(rest), 1), max(at_once, 1)):
+            rows = rest[start : start + at_once]
+            scores = self.score({name: x[rows] for name, x in observation.items()})
+            excluded = self._excluded(_of_rows(exclude, rows), scores.shape[1])
+            shares = _all(scores, self.temperature, self.exploration, excluded, self.floor)
+            yield rows, shares, partial(_taken, scores)
+
+    def _some(self, found: Found, exclude: np.ndarray | None) -> Shares:
+        """With the candidates that were found."""
+        assert self.excluded is not None
+        sold_out, people = self.excluded, len(found.items)
+
+        def barred(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+            hidden = sold_out[items]
+            if exclude is not None:
+                for row, mine, hers in zip(rows, items, hidden, strict=True):
+                    hers |= np.isin(mine, exclude if exclude.ndim == 1 else exclude[row])
+            return hidden
+
+        level = np.where(found.spread > 1e-12 * np.abs(found.mean), found.spread, 1) * self.temperature
+        logits = (found.scores - found.mean[:, None]) / level[:, None]
+        count = self._count(exclude, people)
+        share = uniform_share(self.exploration, self.floor, count)
+        return Shares(logits, None, found.items, len(sold_out), count, share, barred)
+
+    def _count(self, exclude: np.ndarray | None, people: int) -> np.ndarray:
+        """int64 (B,): items that are neither sold out nor excluded."""
+        assert self.excluded is not None
+        listed = len(self.excluded) - int(np.count_nonzero(self.excluded))
+        if exclude is None:
+            return np.full(people, listed)
+        hidden = [np.unique(row[row < len(self.excluded)]) for row in np.atleast_2d(exclude)]
+        return np.full(people, [listed - int((~self.excluded[row]).sum()) for row in hidden])
+
+    def _excluded(self, exclude: np.ndarray | None, size: int) -> np.ndarray | None:
+        """bool (N,) or (B, N): sold out or excluded."""
+        if exclude is None:
+            return self.excluded
+        mask = np.zeros((*exclude.shape[:-1], size + 1), bool)
+        np.put_along_axis(mask, exclude, True, -1)
+        return mask[..., :size] if self.excluded is None else mask[..., :size] | self.excluded
 
 
-def _logits(scores: np.ndarray, temperature: float, excluded: np.ndarray | None) -> np.ndarray:
-    """float64 (B, N): standardised over the allowed items, divided by t, -inf where excluded."""
-    if not np.isfinite(scores).all():
-        raise ValueError("scores must be finite: the policy or its input is broken")
-    values = scores.astype(np.float64)
-    largest = np.abs(values).max(1, keepdims=True, initial=0)
-    values /= np.where(largest > 0, largest, 1)  # so that squares cannot overflow
-    if excluded is None:
-        values -= values.mean(1, keepdims=True)
-        spread = np.sqrt(np.square(values).mean(1, keepdims=True))
-    else:
-        allowed = ~np.broadcast_to(excluded, values.shape)
-        count = np.maximum(allowed.sum(1, keepdims=True), 1)
-        values -= np.where(allowed, values, 0).sum(1, keepdims=True) / count
-        values[~allowed] = 0
-        spread = np.sqrt(np.square(values).sum(1, keepdims=True) / count)
-        values[~allowed] = -np.inf
-    values /= np.where(spread > 1e-12, spread, 1) * temperature
-    return values
+def _of_rows(exclude: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return exclude if exclude is None or exclude.ndim == 1 else exclude[rows]
 
 
-def _picks(logits: np.ndarray, k: int, rng: np.random.Generator, exploration: float) -> np.ndarray:
-    """int64 (B, k): the picks, from one race per row instead of one draw per position.
-
-    The k largest Gumbel-perturbed logits, in order, are a Plackett-Luce draw (Yellott 1977; Kool et al.
-    2019, "Stochastic beams and where to find them", section 2.3). Races are memoryless, so taking items
-    away that a second, uniform race has picked leaves the first one's next pick distributed as it should.
-    """
-    noise = np.maximum(rng.standard_exponential(logits.shape), 1e-300)
-    picks = _leaders(logits - np.log(noise), k)
-    explores = rng.random(picks.shape) < exploration
-    rows = np.flatnonzero(explores.any(1))
-    if len(rows):
-        uniform = np.where(logits[rows] > -np.inf, rng.random((len(rows), logits.shape[1])), -np.inf)
-        picks[rows] = _merge(picks[rows], _leaders(uniform, k), explores[rows])
-    return picks
+def _taken(scores: np.ndarray, items: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(scores, items, 1).astype(np.float32)
 
 
-def _leaders(keys: np.ndarray, k: int) -> np.ndarray:
-    """int64 (B, k): the indices of the k largest keys, largest first."""
-    top = np.argpartition(keys, -k, axis=1)[:, -k:]
-    order = np.argsort(-np.take_along_axis(keys, top, 1), axis=1)
-    return np.take_along_axis(top, order, 1)
-
-
-def _merge(first: np.ndarray, second: np.ndarray, use_second: np.ndarray) -> np.ndarray:
-    """int64 (B, k): at each place the next item of one order or the other that is not taken yet."""
-    merged = np.empty_like(first)
-    rows = np.arange(len(first))
-    for place in range(first.shape[1]):
-        order = np.where(use_second[:, place, None], second, first)
-        taken = (order[:, :, None] == merged[:, None, :place]).any(2)
-        merged[:, place] = order[rows, taken.argmin(1)]
-    return merged
-
-
-def _probabilities(logits: np.ndarray, slates: np.ndarray, exploration: float) -> np.ndarray:
-    """float64 (B, k): see ``propensities``.
-
-    What is left before a pick is summed from the last pick backwards, in logs: subtracting the picks
-    from the total instead would leave nothing but rounding once a dominant item is gone.
-    """
-    size = logits.shape[1]
-    real = slates < size
-    safe = np.where(real, slates, 0)
-    repeated = np.tril(slates[:, :, None] == slates[:, None, :], -1).any(2)
-    picked = np.where(real & ~repeated, np.take_along_axis(logits, safe, 1), -np.inf)
-    possible = picked > -np.inf
-    rest = logits.copy()
-    row, place = np.nonzero(possible)
-    rest[row, slates[row, place]] = -np.inf
-    top = rest.max(1, keepdims=True)
-    top[top == -np.inf] = 0
-    with np.errstate(divide="ignore"):
-        log_rest = np.log(np.exp(rest - top).sum(1, keepdims=True)) + top
-    log_left = np.logaddexp.accumulate(np.hstack([log_rest, picked[:, ::-1]]), 1)[:, :0:-1]
-    before: np.ndarray = np.cumsum(possible, 1) - possible
-    left = np.maximum((logits > -np.inf).sum(1, keepdims=True) - before, 1)
-    softmax = np.exp(picked - np.where(possible, log_left, 0))
-    probability = np.minimum((1 - exploration) * softmax + exploration * possible / left, 1)
-    return np.where(real, probability, np.nan)
+def _joined(parts: list[tuple[np.ndarray, Slates]], people: int) -> Slates:
+    """In the order of the rows, as long as the shortest: a slate's beginning is a shorter slate."""
+    k = min(part.items.shape[1] for _, part in parts)
+    whole = Slates(np.empty((people, k), np.int64), np.empty((people, k)), np.empty((people, k), np.float32))
+    for rows, part in parts:
+        whole.items[rows] = part.items[:, :k]
+        whole.propensities[rows] = part.propensities[:, :k]
+        whole.scores[rows] = part.scores[:, :k]
+    return whole

@@ -104,7 +104,7 @@ def _log(client: MlflowClient, policy: Policy, folder: Path, evidence: Evidence)
         scorer = mlflow.onnx.log_model(
             onnx.load(folder / "scorer.onnx"),
             name="scorer",
-            signature=infer_signature(example, {"scores": policy.scores(example)}),
+            signature=infer_signature(example, {policy.output_name: policy.output(example)}),
             input_example=example,
             pip_requirements=[f"onnxruntime=={importlib.metadata.version('onnxruntime')}"],
             save_as_external_data=False,

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from recloop.policy import load
+from recloop.policy import NothingLeft, load
 from recloop.schema import Event, now_us
 from recloop.serving.messages import IDENTIFIER, Ask, Feedback, Refusal, refusal
 from recloop.serving.openapi import DOCUMENT, PAGE
 from recloop.serving.past import Past
-from recloop.serving.recommender import NothingLeft, Recommender
+from recloop.serving.recommender import Recommender
 from recloop.store import StoreError
 
 BODY_LIMIT = 64 * 1024

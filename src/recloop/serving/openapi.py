@@ -81,6 +81,8 @@ _MANIFEST = {
                 "slate": 5,
                 "temperature": 0.3,
                 "exploration": 0.05,
+                "propensity_floor": 0.0,
+                "candidates": None,
                 "files": {"scorer.onnx": "64 hexadecimal digits of its sha256"},
             },
         }

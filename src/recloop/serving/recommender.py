@@ -5,15 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recloop.policy import Policy, Slates
+from recloop.policy import NothingLeft, Policy, Slates
 from recloop.schema import Slate, now_us
 from recloop.serving.past import Past
 
 log = logging.getLogger("recloop.slot")
-
-
-class NothingLeft(ValueError):
-    """Every item is excluded or sold out."""
 
 
 class Recommender:
@@ -46,11 +42,14 @@ class Recommender:
             NothingLeft: no item may be shown.
         """
         policy, spec = self.policy, self.policy.spec
-        excluded = self._excluded(exclude)
+        known = [spec.index[item] for item in exclude if item in spec.index]
+        excluded = np.array(known, np.int64) if known else None
         size, moment = k or policy.manifest.slate, now_us() if ts is None else ts
         user, liked = self.past.of(user_id, spec.history, spec.rating_positive)
         try:
             drawn = self._draw(spec.observation(user, liked, device, moment), size, excluded)
+        except NothingLeft:
+            raise
         except ValueError as error:  # the scores are not finite: a profile beyond all that was trained on
             log.error("%s is served as a stranger: %s", user_id, error)
             liked = []
@@ -67,14 +66,5 @@ class Recommender:
             fallback=False,
         )
 
-    def _draw(self, observation: dict[str, np.ndarray], k: int, excluded: np.ndarray) -> Slates:
+    def _draw(self, observation: dict[str, np.ndarray], k: int, excluded: np.ndarray | None) -> Slates:
         return self.policy.sampler.slates(observation, k, self._rng, excluded)
-
-    def _excluded(self, exclude: Sequence[str]) -> np.ndarray:
-        """bool (N,): what must not be shown."""
-        index, sold_out = self.policy.spec.index, self.policy.sampler.excluded
-        excluded = np.zeros(len(index), bool) if sold_out is None else sold_out.copy()
-        excluded[[index[item] for item in exclude if item in index]] = True
-        if excluded.all():
-            raise NothingLeft(f"none of {len(index)} items is left: all are excluded or sold out")
-        return excluded

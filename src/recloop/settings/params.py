@@ -2,9 +2,9 @@
 
 import io
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -146,6 +146,15 @@ class ServingParams(Section):
     slate: Positive
     temperature: PositiveFloat
     exploration: Share
+    propensity_floor: Share
+    exact_items: Positive
+    candidates: Positive
+
+    @model_validator(mode="after")
+    def _room_for_a_slate(self) -> Self:
+        if self.candidates < self.slate:
+            raise ValueError(f"candidates must be at least slate, {self.slate}")
+        return self
 
 
 class EvaluationParams(Section):
