@@ -17,7 +17,7 @@ ROOMS: dict[str, set[str]] = {
     "intake": {"duckdb", "polars", "pyarrow", "sqlalchemy"},
     "quality": {"great_expectations", "polars", "duckdb", "pandas", "pyarrow"},
     "features": {"duckdb", "polars", "pyarrow"},
-    "policy": {"onnxruntime", "usearch"},
+    "policy": {"onnxruntime"},
     "market": {"torch", "safetensors", "gymnasium"},
     "agents": {"ray", "torch", "optuna", "gymnasium", "onnx", "onnxruntime", "psutil"},
     "evaluation": {"scipy", "matplotlib", "torch"},

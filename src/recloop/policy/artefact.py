@@ -13,13 +13,13 @@ import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recloop.features import FeatureSpec
-from recloop.policy.retrieval import AT_ONCE, Index, Observation, Retriever, build_index, open_index
+from recloop.policy.retrieval import AT_ONCE, Lists, Observation, Retriever, build_lists
 from recloop.policy.sampling import Sampler
 from recloop.policy.shares import uniform_share
 from recloop.schema import Item
 
 FILES = ("scorer.onnx", "spec.json", "items.json")
-LARGE = ("vectors.npy", "index.usearch")  # of a policy that looks for candidates; they stay on disk
+LARGE = ("vectors.npy", "lists.npz")  # of a policy that looks for candidates
 INPUTS = ("profile", "context", "history")
 NOWHERE = f"{os.devnull}/none"  # cannot exist: a scorer may not read weights from other files
 
@@ -76,7 +76,6 @@ class Policy:
         popular: item ids by popularity, most first.
         sampler: how slates are drawn.
         output_name: ``scores``, or ``query`` where there are candidates.
-        sold_out: bool (N,).
     """
 
     def __init__(
@@ -87,6 +86,7 @@ class Policy:
         popular: list[str],
         model: bytes,
         vectors: np.ndarray | None = None,
+        lists: Lists | None = None,
     ):
         self.manifest, self.spec, self.items, self.popular = manifest, spec, items, popular
         options = ort.SessionOptions()
@@ -94,23 +94,19 @@ class Policy:
         options.log_severity_level = 4  # failures are raised, not logged
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self._vectors = vectors
+        self._vectors, self._lists = vectors, lists
         self.output_name = "scores" if vectors is None else "query"
         self.sold_out = np.array([not item.available for item in items])
-        self.sampler = self._sampler(None)
-
-    def search_by(self, index: Index) -> None:
-        """Draw from what the index finds from now on; raises ValueError if it is of other items."""
-        assert self._vectors is not None
-        assert self.manifest.candidates is not None
-        listed = np.flatnonzero(~self.sold_out)
-        found = Retriever(self.output, self._vectors, index, listed, self.manifest.candidates)
-        self.sampler = self._sampler(found)
-
-    def _sampler(self, retriever: Retriever | None) -> Sampler:
-        how = self.manifest
-        return Sampler(
-            self.scores, how.temperature, how.exploration, self.sold_out, how.propensity_floor, retriever
+        retriever = None
+        if vectors is not None and lists is not None and manifest.candidates is not None:
+            retriever = Retriever(self.output, vectors, lists, manifest.candidates)
+        self.sampler = Sampler(
+            self.scores,
+            manifest.temperature,
+            manifest.exploration,
+            np.array([not item.available for item in items]),
+            manifest.propensity_floor,
+            retriever,
         )
 
     def output(self, observation: Observation) -> np.ndarray:
@@ -120,7 +116,11 @@ class Policy:
     def scores(self, observation: Observation) -> np.ndarray:
         """float32 (B, N): the value that the policy expects of each item."""
         found = self.output(observation)
-        return found if self._vectors is None else found @ self._vectors.T
+        if self._vectors is None or self._lists is None:
+            return found
+        scores = np.empty((len(found), len(self._vectors)), np.float32)
+        scores[:, self._lists.items] = found @ self._vectors.T
+        return scores
 
 
 def write_artefact(
@@ -161,10 +161,11 @@ def write_artefact(
         parts: tuple[str, ...] = FILES
         if vectors is not None:
             parts += LARGE
-            np.save(work / "vectors.npy", vectors, allow_pickle=False)
-            listed = np.flatnonzero([item.available for item in items])
-            _searchable(vectors, listed, len(items))
-            build_index(vectors, listed, work / "index.usearch")
+            sold_out = np.array([not item.available for item in items])
+            _searchable(vectors, sold_out)
+            lists = build_lists(vectors, sold_out)
+            np.save(work / "vectors.npy", vectors[lists.items], allow_pickle=False)
+            (work / "lists.npz").write_bytes(lists.to_bytes())
         manifest = Manifest(
             algorithm=algorithm,
             n_items=len(items),
@@ -184,14 +185,15 @@ def write_artefact(
     return manifest
 
 
-def _searchable(vectors: np.ndarray, listed: np.ndarray, n_items: int) -> None:
-    """Refuse what no index should be built of."""
+def _searchable(vectors: np.ndarray, sold_out: np.ndarray) -> None:
+    """Refuse vectors among which nothing can be searched."""
+    n_items = len(sold_out)
     if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != n_items or not vectors.shape[1]:
         raise ArtefactError(
             f"vectors.npy must be float32, one row for each of {n_items} items, not {vectors.dtype}"
             f" {vectors.shape}"
         )
-    if not len(listed):
+    if sold_out.all():
         raise ArtefactError("no item is available, so that there is nothing to search: restock some first")
     for start in range(0, len(vectors), AT_ONCE):
         if not np.isfinite(vectors[start : start + AT_ONCE]).all():
@@ -236,22 +238,17 @@ def load(folder: Path) -> Policy:
         raise ArtefactError(f"manifest.json counts {manifest.n_items} items, items.json holds {len(items)}")
     if sorted(popular) != sorted(spec.item_ids):
         raise ArtefactError("items.json: popular does not name each item once")
-    listed = np.flatnonzero([item.available for item in items])
+    sold_out = np.array([not item.available for item in items])
     try:
-        uniform_share(manifest.exploration, manifest.propensity_floor, len(listed))
+        uniform_share(manifest.exploration, manifest.propensity_floor, len(items) - int(sold_out.sum()))
     except ValueError as error:
         raise ArtefactError(str(error)) from error
-    vectors = None if manifest.candidates is None else _vectors(folder, listed, len(items))
+    vectors, lists = (None, None) if manifest.candidates is None else _search(folder, sold_out)
     try:
-        policy = Policy(manifest, spec, items, popular, content["scorer.onnx"], vectors)
+        policy = Policy(manifest, spec, items, popular, content["scorer.onnx"], vectors, lists)
     except Exception as error:  # ONNX Runtime's errors have no common class
         raise ArtefactError(f"scorer.onnx cannot be run: {error}") from error
     _probe(policy, len(items) if vectors is None else vectors.shape[1])
-    if vectors is not None:
-        try:
-            policy.search_by(open_index(folder / "index.usearch"))
-        except (ValueError, RuntimeError) as error:
-            raise ArtefactError(f"index.usearch cannot be used: {error}") from error
     return policy
 
 
@@ -275,14 +272,19 @@ def _vouched(folder: Path) -> Manifest:
     return manifest
 
 
-def _vectors(folder: Path, listed: np.ndarray, n_items: int) -> np.ndarray:
-    """float32 (N, D), mapped from the file."""
+def _search(folder: Path, sold_out: np.ndarray) -> tuple[np.ndarray, Lists]:
+    """float32 (N, D), mapped from the file, and the lists of its rows."""
     try:
         vectors = np.asarray(np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
         raise ArtefactError(f"vectors.npy cannot be read: {error}") from error
-    _searchable(vectors, listed, n_items)
-    return vectors
+    _searchable(vectors, sold_out)
+    try:
+        lists = Lists.from_bytes((folder / "lists.npz").read_bytes(), vectors.shape[1], sold_out)
+        lists.check(vectors)
+    except ValueError as error:
+        raise ArtefactError(f"lists.npz cannot be used: {error}") from error
+    return vectors, lists
 
 
 def _described(content: dict[str, bytes]) -> tuple[FeatureSpec, list[Item], list[str]]:

@@ -156,7 +156,9 @@ class Sampler:
             found = self.retriever.find(observation, exclude)
             near = np.flatnonzero(found.enough & (lengths <= self.retriever.candidates))
             if len(near):
-                found = found.of(near)
+                if len(near) < len(rest):
+                    some = {name: x[near] for name, x in observation.items()}
+                    found = self.retriever.find(some, _of_rows(exclude, near))
                 yield near, self._some(found, _of_rows(exclude, near)), found.score
             rest = np.delete(rest, near)
             if not len(rest):
