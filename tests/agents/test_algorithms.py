@@ -13,7 +13,7 @@ from scipy.optimize import brentq, minimize
 from recloop.agents.algorithms import ALGORITHMS
 from recloop.agents.build import build
 from recloop.agents.cluster import cluster
-from recloop.agents.export import export_onnx
+from recloop.agents.export import QueryTower, export_onnx, item_matrix
 from recloop.agents.network import Shape
 from recloop.market.interface import Outcome, choose
 from recloop.settings.params import AlgorithmName
@@ -336,6 +336,12 @@ def test_the_export_scores_like_the_network(name, history, tmp_path):
         with torch.no_grad():
             product = network.query(*observation.values()) @ network.item_matrix().T
         np.testing.assert_allclose(product.numpy(), wanted, atol=1e-4)
+        tower = tmp_path / "tower.onnx"
+        export_onnx(QueryTower(network), {k: x[:2] for k, x in observation.items()}, tower, "query")
+        queries = onnxruntime.InferenceSession(tower).run(["query"], feed)[0]
+        np.testing.assert_allclose(queries @ item_matrix(network).T, wanted, atol=1e-4)
+    else:
+        assert item_matrix(network) is None
     algorithm.stop()
 
 

@@ -69,6 +69,33 @@ def test_an_agent_learns_what_a_click_model_cannot_know_and_does_so_again(tmp_pa
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+@pytest.mark.parametrize("name", ["dqn", "slateq"])
+def test_a_large_catalogue_is_exported_to_be_searched(name, tmp_path):
+    """Above ``exact_items``, where the network can be searched; the scores are those of the network."""
+    world(tmp_path)
+    chosen = params(algorithm=name, env_steps=256)
+    serving = chosen.serving.model_copy(update={"exact_items": 5, "candidates": 6, "propensity_floor": 0.01})
+    run(tmp_path, chosen)
+    run(tmp_path, chosen.model_copy(update={"serving": serving}), "searched")
+    whole, searched = policy.load(tmp_path / "policy"), policy.load(tmp_path / "searched")
+    assert searched.manifest.candidates == (None if name == "slateq" else 6)
+    spec = searched.spec
+    observation = spec.observation(None, ["i3", "gone", "i5"], "phone", 0)
+    wanted = whole.scores(observation)
+    np.testing.assert_allclose(searched.scores(observation), wanted, atol=1e-4 * np.abs(wanted).max())
+    drawn = searched.sampler.slates(observation, 5, np.random.default_rng(0))
+    np.testing.assert_allclose(drawn.scores[0], wanted[0, drawn.items[0]], atol=1e-4 * np.abs(wanted).max())
+    assert (drawn.propensities >= 0.01).all()
+
+
+def test_a_propensity_floor_that_cannot_be_met_is_refused_before_training(tmp_path):
+    world(tmp_path)
+    chosen = params()
+    high = chosen.serving.model_copy(update={"propensity_floor": 0.1})
+    with pytest.raises(TrainingError, match=r"12 items of at least 0\.1 each.*at most 0\.0833"):
+        run(tmp_path, chosen.model_copy(update={"serving": high}))
+
+
 def test_an_empty_catalogue_is_refused(tmp_path):
     features = tmp_path / "features"
     features.mkdir()

@@ -1,0 +1,64 @@
+"""Slots as processes: a policy that was tampered with does not start, and the other slot never notices."""
+
+import threading
+
+import httpx
+import numpy as np
+import pytest
+
+from recloop.delivery import slots
+from recloop.delivery.processes import ProcessError, free_port
+from recloop.policy import load
+from recloop.schema import Slate
+from recloop.serving.build import bento_home, build_bento
+from recloop.settings import places
+from tests.policy.test_retrieval import D, N, write
+from tests.serving.conftest import PROJECT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_tampered_policy_does_not_start_while_the_old_one_answers_everyone(tmp_path):
+    where = places(
+        home=tmp_path / "var", blue_port=free_port(), green_port=free_port(), store_url="", token="t"
+    )
+    other = np.random.default_rng(5).standard_normal((N, D)).astype(np.float32)
+    folders = {"blue": write(tmp_path / "old"), "green": write(tmp_path / "new", vectors=other)}
+    built = {name: build_bento(PROJECT, folder, where.home, {}) for name, folder in folders.items()}
+    part = bento_home(where.home) / "bentos" / built["green"].tag.replace(":", "/") / "src/models/policy"
+    sound = (part / "vectors.npy").read_bytes()
+    tampered = {
+        r"vectors\.npy was altered": sound[:-1] + bytes([sound[-1] ^ 1]),
+        r"vectors\.npy was altered: its sha256": (folders["blue"] / "vectors.npy").read_bytes(),
+    }
+    stop, statuses, policies = threading.Event(), [], set()
+    try:
+        blue = slots.start(where, "blue", built["blue"].tag, built["blue"].policy)
+
+        def ask():
+            with httpx.Client(base_url=blue.url, timeout=20) as client:
+                while not stop.is_set():
+                    answer = client.post("/recommend", json={"user_id": "p"})
+                    statuses.append(answer.status_code)
+                    policies.add(Slate.model_validate_json(answer.content).policy)
+
+        people = threading.Thread(target=ask)
+        people.start()
+        for says, content in tampered.items():
+            (part / "vectors.npy").write_bytes(content)
+            before = len(statuses)
+            with pytest.raises(ProcessError, match=says):
+                slots.start(where, "green", built["green"].tag, built["green"].policy)
+            assert slots.alive(where, "blue")
+            assert len(statuses) > before
+        (part / "vectors.npy").write_bytes(sound)
+        green = slots.start(where, "green", built["green"].tag, built["green"].policy)
+        assert httpx.get(f"{green.url}/policy").json()["name"] == load(folders["green"]).manifest.name
+    finally:
+        stop.set()
+        people.join(20)
+        slots.stop(where, "green")
+        slots.stop(where, "blue")
+    assert set(statuses) == {200}
+    assert policies == {built["blue"].policy}
