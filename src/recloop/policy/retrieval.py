@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 Observation = dict[str, np.ndarray]
-SEEN = 64  # items that are scored for each candidate
+SEEN = 40  # items that are scored for each candidate
 ROUNDS, SAMPLE = 8, 32  # of Lloyd's algorithm, and items for each list that it looks at
 AT_ONCE = 8192  # rows in work
 CHECKED = 256  # vectors that are held against the lists
