@@ -144,7 +144,7 @@ def test_any_catalogue_gives_sound_slates(
 
 def test_the_candidates_are_nearly_the_best() -> None:
     vectors, queries = clustered(40_000, groups=400)
-    one = sampler(vectors, 20)
+    one = sampler(vectors, 40)
     assert one.retriever is not None
     found = one.retriever.find({"profile": queries}).items
     best = np.argsort(-(queries @ vectors.T), 1)[:, :10]

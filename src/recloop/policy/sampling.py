@@ -183,7 +183,7 @@ class Sampler:
                     hers |= np.isin(mine, exclude if exclude.ndim == 1 else exclude[row])
             return hidden
 
-        level = np.where(found.spread > 1e-12 * np.abs(found.mean), found.spread, 1) * self.temperature
+        level = np.where(found.spread > 1e-12 * np.abs(found.mean), found.spread, np.inf) * self.temperature
         logits = (found.scores - found.mean[:, None]) / level[:, None]
         count = self._count(exclude, people)
         share = uniform_share(self.exploration, self.floor, count)
