@@ -207,6 +207,6 @@ def standardised(scores: np.ndarray, temperature: float, allowed: np.ndarray | N
         if not np.isfinite(largest).all():
             raise ValueError("scores must be finite: the policy or its input is broken")
         return standardised(scores / np.maximum(largest, 1), temperature, allowed)  # squares overflowed
-    alike = (spread == 0) | (spread <= 1e-12 * np.abs(mean))  # what differs is rounding
+    alike = spread <= 1e-12 * np.abs(mean)  # what differs is rounding
     values *= np.where(alike, 0, 1 / (np.where(alike, 1, spread) * temperature))
     return values
