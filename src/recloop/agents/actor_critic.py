@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from recloop.agents.module import MarketModule
 from recloop.agents.network import OBSERVATION, Columns, TwoTower
-from recloop.agents.plackett_luce import NEVER, draw, log_probability
+from recloop.agents.plackett_luce import NEVER, draw, log_share_of
 from recloop.agents.returns import advantages
 
 
@@ -26,20 +26,20 @@ class ActorCritic(MarketModule):
         """Actor and critic on one trunk."""
         return TwoTower(self.shape, self.agent.network)
 
-    def logits(self, state: Tensor, observation: Columns) -> Tensor:
-        """float32 (B, n) of what is offered."""
+    def log_share(self, state: Tensor, observation: Columns) -> Tensor:
+        """float32 (B, n): log-probabilities of the first pick among what is offered."""
         scores = self.net.scores(state, observation.get("candidates"))
         able = self.choosable(observation)
-        return scores if able is None else scores.masked_fill(~able, NEVER)
+        return (scores if able is None else scores.masked_fill(~able, NEVER)).log_softmax(1)
 
     def explore(self, observation: Columns, luck: torch.Generator, epsilon: float) -> Columns:
         """A slate with its log-probability and the state's value."""
         state = self.net.state(observation)
-        logits = self.logits(state, observation)
-        slate = draw(logits, min(self.agent.slate, logits.shape[1]), luck)
+        share = self.log_share(state, observation)
+        slate = draw(share, min(self.agent.slate, share.shape[1]), luck)
         return {
             "slate": slate,
-            "log_probability": log_probability(logits, slate),
+            "log_probability": log_share_of(share, slate),
             "value": self.net.value(state),
         }
 
@@ -60,11 +60,11 @@ class ActorCritic(MarketModule):
 
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
         state = self.net.state(batch)
-        logits = self.logits(state, batch)
+        share = self.log_share(state, batch)
         return {
-            "log_probability": log_probability(logits, batch["slate"]),
+            "log_probability": log_share_of(share, batch["slate"]),
             "value": self.net.value(state),
-            "logits": logits,
+            "log_share": share,
         }
 
 
@@ -74,7 +74,6 @@ def _own_candidates(rollout: Columns) -> Columns:
     return {} if offered is None or offered.dim() == 1 else {"candidates": offered.flatten(0, 1)}
 
 
-def entropy(logits: Tensor) -> Tensor:
-    """float32 (B,): of the first pick."""
-    log_share = logits.log_softmax(1)
+def entropy(log_share: Tensor) -> Tensor:
+    """float32 (B,): of the first pick, from its float32 (B, n) log-probabilities."""
     return -(log_share.exp() * log_share).sum(1)

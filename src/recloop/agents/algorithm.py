@@ -130,10 +130,14 @@ class MarketAlgorithm(Algorithm):
         order = torch.randperm(count, generator=self._luck)
         for part in order.split(min(size, count)):
             if len(part) == min(size, count):
-                yield {name: x[part] for name, x in columns.items()}
+                yield {name: x.index_select(0, part) for name, x in columns.items()}
 
     def hand_on(self) -> None:
-        """Give the runners the learner's weights."""
+        """Give the runners the learner's weights; within one process by copying, not through Ray."""
+        if not self.config.num_learners and not self.config.num_env_runners:
+            acting = self.env_runner.acting.net
+            self.learner_group.foreach_learner(lambda one: acting.load_state_dict(one.plain.net.state_dict()))
+            return
         self.env_runner_group.sync_weights(
             from_worker_or_learner_group=self.learner_group, inference_only=True
         )

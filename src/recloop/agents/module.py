@@ -72,14 +72,17 @@ class MarketModule(TorchRLModule):
 
     def shown(self, place: Tensor, observation: Columns) -> Tensor:
         """int64 (B, k) items at these places of what is offered; N where one may not be shown."""
-        offered, able = observation.get("candidates"), self.choosable(observation)
-        if offered is None:
-            item = place
-        else:
-            item = offered[place] if offered.dim() == 1 else offered.gather(1, place)
+        able, item = self.choosable(observation), self.named(place, observation)
         if able is None:
             return item
         return torch.where(able.expand(len(place), -1).gather(1, place), item, self.n_items)
+
+    def named(self, place: Tensor, observation: Columns) -> Tensor:
+        """int64 (B, k): the items at these places of what is offered."""
+        offered = observation.get("candidates")
+        if offered is None:
+            return place
+        return offered[place] if offered.dim() == 1 else offered.gather(1, place)
 
     def masked(self, scores: Tensor, observation: Columns) -> Tensor:
         """float32 (B, n): -inf where an item may not be shown."""

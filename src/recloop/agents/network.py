@@ -79,14 +79,18 @@ class TwoTower(nn.Module):
             return self.item_map(self.features) + self.item_id.weight
         return self.item_map(self.features[index]) + self.item_id(index)
 
+    def look_up(self, index: Tensor) -> Tensor:
+        """float32 (..., dim): g of int64 (...,) items, 0 of item N."""
+        if self.count > TABLE:
+            return self.vectors(index.clamp(max=self.count - 1)) * (index < self.count)[..., None]
+        table = functional.pad(self.vectors(), (0, 0, 0, 1))
+        return table.index_select(0, index.flatten()).unflatten(0, index.shape)
+
     def state(self, observation: Columns) -> Tensor:
         """float32 (B, hidden): what f and v are read from."""
         history = observation["history"]
         known = (history >= 0) & (history < self.count)
-        index = torch.where(known, history, 0)
-        few = self.count <= TABLE
-        seen = functional.embedding(index, self.vectors()) if few else self.vectors(index)
-        seen = seen * known[:, :, None]
+        seen = self.look_up(torch.where(known, history, self.count))
         past = self.past(seen, known)
         return self.tower(torch.cat([observation["profile"], observation["context"], past, seen[:, 0]], 1))
 
@@ -101,7 +105,7 @@ class TwoTower(nn.Module):
         real = offered.clamp(max=self.count - 1)
         if offered.dim() == 1:
             return torch.addmm(bias[real], query, self.vectors(real).T)
-        return (self.vectors(real) @ query[:, :, None])[:, :, 0] + bias[real]
+        return (self.look_up(offered) * query[:, None]).sum(2) + bias[real]
 
     def value(self, state: Tensor) -> Tensor:
         """float32 (B,): v."""
@@ -109,37 +113,36 @@ class TwoTower(nn.Module):
 
     def q(self, observation: Columns, offered: Tensor | None = None) -> Tensor:
         """float32 (B, n): Q."""
-        state = self.state(observation)
-        scores = self.scores(state, offered)
-        return self.level(state, scores, offered) + scores
+        return self.q_of(self.state(observation), offered, offered)
 
-    def level(self, state: Tensor, scores: Tensor, offered: Tensor | None) -> Tensor:
+    def q_of(self, state: Tensor, item: Tensor | None, offered: Tensor | None) -> Tensor:
+        """float32 (B, k): Q of int64 (B, k) items, (n,) items or all, where ``offered`` is on offer."""
+        query = self.query_head(state)
+        return self.match(query, self.item_bias, item) + self.level(state, query, offered)
+
+    def level(self, state: Tensor, query: Tensor, offered: Tensor | None) -> Tensor:
         """float32 (B, 1): v less the mean over all items, or over those (n,) that are drawn for everyone.
 
-        Items that are not shown while learning do not count: else what all that are shown have in common
-        would go to their own biases, and an item that is new would be held to be worse than any of them.
-        What a person is offered by the market does not move it, so that an item's Q is the same in any offer.
+        The mean of inner products is that with the mean vector. Items that are not shown while learning do
+        not count: else what all that are shown have in common would go to their own biases, and an item that
+        is new would be held to be worse than any of them. What a person is offered by the market does not
+        move it, so that an item's Q is the same in any offer.
         """
-        value = self.value_head(state)
-        if offered is not None and offered.dim() > 1:
-            return value - self.mean(self.query_head(state))
+        drawn = offered if offered is not None and offered.dim() == 1 else None
+        vectors, bias = self.vectors(drawn), self.item_bias if drawn is None else self.item_bias[drawn]
         if self.share is None:
-            return value - scores.mean(1, keepdim=True)
-        share = self.share if offered is None else self.share[offered]
-        return value - scores @ share[:, None] / share.sum().clamp(min=1e-9)
-
-    def mean(self, query: Tensor) -> Tensor:
-        """float32 (B, 1): the mean score of what is shown while learning."""
-        if self.share is None:
-            return query @ self.vectors().mean(0)[:, None] + self.item_bias.mean()
-        return query @ (self.share @ self.vectors())[:, None] + self.share @ self.item_bias
+            mean = torch.addmv(bias.mean(), query, vectors.mean(0))
+        else:
+            share = self.share if drawn is None else self.share[drawn]
+            share = share / share.sum().clamp(min=1e-9)
+            mean = torch.addmv(share @ bias, query, share @ vectors)
+        return self.value_head(state) - mean[:, None]
 
     def query(self, profile: Tensor, context: Tensor, history: Tensor) -> Tensor:
         """float32 (B, D): its inner products with ``item_matrix()`` are the Q values."""
         state = self.state({"profile": profile, "context": context, "history": history})
         query = self.query_head(state)
-        one = torch.ones_like(query[:, :1])
-        return torch.cat([query, one, self.value(state)[:, None] - self.mean(query)], 1)
+        return torch.cat([query, torch.ones_like(query[:, :1]), self.level(state, query, None)], 1)
 
     def item_matrix(self) -> Tensor:
         """float32 (N, D), D = dim + 2."""

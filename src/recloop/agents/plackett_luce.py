@@ -21,16 +21,22 @@ def draw(logits: Tensor, k: int, luck: torch.Generator) -> Tensor:
 
 
 def log_probability(logits: Tensor, places: Tensor) -> Tensor:
-    """float32 (B,): of slates int64 (B, k), differentiable.
+    """float32 (B,): of slates int64 (B, k), differentiable."""
+    return log_share_of(logits.log_softmax(1), places)
 
-    What is left before a pick is summed from the last pick backwards, which cannot cancel.
+
+def log_share_of(log_share: Tensor, places: Tensor) -> Tensor:
+    """``log_probability`` from float32 (B, n) logits that are normalised: the logs of shares.
+
+    What is left before a pick is summed from the last pick backwards, which cannot cancel; before the first
+    all is left.
     """
-    picked = logits.gather(1, places)
+    picked = log_share.gather(1, places)
+    total = picked[:, 0]
     if places.shape[1] == 1:
-        return (picked - logits.logsumexp(1, keepdim=True))[:, 0]
-    left = logits.scatter(1, places, NEVER).logsumexp(1)
-    total = torch.zeros_like(left)
-    for j in range(places.shape[1] - 1, -1, -1):
+        return total
+    left = log_share.scatter(1, places, NEVER).logsumexp(1)
+    for j in range(places.shape[1] - 1, 0, -1):
         left = torch.logaddexp(left, picked[:, j])
         total = total + picked[:, j] - left
     return total

@@ -9,6 +9,7 @@ from recloop.agents.network import Columns
 
 SMALLEST = 1e-3  # added to a priority, so that nothing is forgotten
 FIRST_CORRECTION = 0.4  # beta at the start; 1 at the end of training
+BLOCK = 64  # priorities under one sum: a draw reads all sums and one block, not the whole memory
 
 
 class Replay:
@@ -24,7 +25,8 @@ class Replay:
         self._columns: Columns = {}
         self._next = 0
         self.size = 0
-        self._mass = torch.zeros(capacity, dtype=torch.float64)
+        self._mass = torch.zeros(-(-capacity // BLOCK) * BLOCK, dtype=torch.float64)
+        self._sums = torch.zeros(len(self._mass) // BLOCK, dtype=torch.float64)
         self._greatest = 1.0
         self._luck = torch.Generator().manual_seed(seed)
 
@@ -37,8 +39,8 @@ class Replay:
             }
         places = (self._next + torch.arange(count)) % self.capacity
         for name, x in columns.items():
-            self._columns[name][places] = x.to("cpu")
-        self._mass[places] = self._greatest
+            self._columns[name].index_copy_(0, places, x.to("cpu"))
+        self._weigh(places, torch.full((count,), self._greatest, dtype=torch.float64))
         self._next = (self._next + count) % self.capacity
         self.size = min(self.size + count, self.capacity)
 
@@ -49,19 +51,38 @@ class Replay:
         """
         if not self.exponent:
             places = torch.randint(self.size, (count,), generator=self._luck)
-            return places, {name: x[places] for name, x in self._columns.items()}
-        total = self._mass[: self.size].cumsum(0)
-        wanted = torch.rand(count, dtype=torch.float64, generator=self._luck) * total[-1]
-        places = torch.searchsorted(total, wanted, right=True).clamp(max=self.size - 1)
+            return places, self._rows(places)
+        places, total = self._by_priority(count)
         beta = FIRST_CORRECTION + (1 - FIRST_CORRECTION) * min(1.0, share)
-        weight = (self.size * self._mass[places] / total[-1]) ** -beta
-        drawn = {name: x[places] for name, x in self._columns.items()}
-        return places, drawn | {"weight": (weight / weight.max()).float()}
+        weight = (self.size * self._mass[places] / total) ** -beta
+        return places, self._rows(places) | {"weight": (weight / weight.max()).float()}
+
+    def _rows(self, places: Tensor) -> Columns:
+        return {name: x.index_select(0, places) for name, x in self._columns.items()}
+
+    def _by_priority(self, count: int) -> tuple[Tensor, Tensor]:
+        """Places, int64 (count,), by inverting the distribution: the block first; and the sum of all."""
+        sums = self._sums.cumsum(0)
+        wanted = torch.rand(count, dtype=torch.float64, generator=self._luck) * sums[-1]
+        block = torch.searchsorted(sums, wanted, right=True).clamp(max=(self.size - 1) // BLOCK)
+        within = self._blocks(block).cumsum(1)
+        left = (wanted - sums[block] + within[:, -1])[:, None]
+        place = block * BLOCK + torch.searchsorted(within, left, right=True).clamp(max=BLOCK - 1)[:, 0]
+        return place.clamp(max=self.size - 1), sums[-1]
+
+    def _blocks(self, block: Tensor) -> Tensor:
+        return self._mass.view(-1, BLOCK).index_select(0, block)
+
+    def _weigh(self, places: Tensor, mass: Tensor) -> None:
+        """Set priorities, and sum the blocks they are in anew, so that no rounding adds up."""
+        self._mass[places] = mass
+        block = places // BLOCK
+        self._sums[block] = self._blocks(block).sum(1)
 
     def note(self, places: Tensor, errors: Tensor) -> None:
         """Remember float (count,) TD errors of what was drawn."""
         mass = (errors.abs().double() + SMALLEST) ** self.exponent
-        self._mass[places] = mass
+        self._weigh(places, mass)
         self._greatest = max(self._greatest, float(mass.max()))
 
     def get_state(self) -> dict[str, Any]:
@@ -75,6 +96,6 @@ class Replay:
         self._columns, self._next, self.size = {}, 0, 0
         if state["columns"]:
             self.add({name: torch.as_tensor(x) for name, x in state["columns"].items()})
-        self._mass[: self.size] = torch.as_tensor(state["mass"])
+        self._weigh(torch.arange(self.size), torch.as_tensor(state["mass"]))
         self._next, self._greatest = state["next"], state["greatest"]
         self._luck.set_state(torch.as_tensor(state["luck"]))

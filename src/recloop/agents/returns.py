@@ -22,8 +22,10 @@ def n_step(rollout: Columns, n: int, gamma: float) -> Columns:
         last[:-i] += goes_on
         power[:-i] = torch.where(goes_on, power[:-i] * gamma, power[:-i])
         alive[:-i] = goes_on & ~done[i:]
-    people = torch.arange(done.shape[1], device=reward.device).expand_as(done)
-    ahead = {name: x[last, people] for name, x in rollout.items() if name.startswith("next_")}
+    ahead: Columns = {}
+    if n > 1:
+        people = torch.arange(done.shape[1], device=reward.device).expand_as(done)
+        ahead = {name: x[last, people] for name, x in rollout.items() if name.startswith("next_")}
     changed = rollout | ahead | {"reward": total, "discount": power * alive}
     return {name: x.flatten(0, 1) for name, x in changed.items() if x.dim() > 1}
 

@@ -7,12 +7,24 @@ alpha = ``logs.conservatism``. Where the catalogue is large, the sum is over ite
 their share (see ``logged.log_share``).
 """
 
+from typing import Any
+
 from torch import Tensor
 
 from recloop.agents.algorithm import LogAlgorithm
 from recloop.agents.algorithms.dqn import QLearner, QModule
 from recloop.agents.logged import log_share, passed_over
 from recloop.agents.network import Columns
+
+
+class ConservativeModule(QModule):
+    """Also says Q of all items."""
+
+    def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
+        state, item, offered = self.net.state(batch), batch["item"][:, None], batch.get("candidates")
+        every = self.net.q_of(state, offered, offered)
+        own = every.gather(1, item) if offered is None else self.net.q_of(state, item, offered)
+        return {"q": own[:, 0], "all": every, "beyond": self.beyond(batch)}
 
 
 class ConservativeLearner(QLearner):
@@ -30,5 +42,5 @@ class ConservativeLearner(QLearner):
 class CQL(LogAlgorithm):
     """See the docstring of this module."""
 
-    module, learner = QModule, ConservativeLearner
+    module, learner = ConservativeModule, ConservativeLearner
     ahead = True

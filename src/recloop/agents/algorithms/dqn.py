@@ -55,16 +55,17 @@ class QModule(WithTarget):
         return kept | {"item": found["item"][:, 0].clamp(max=self.n_items - 1)}
 
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
-        state = self.net.state(batch)
-        every = self.net.scores(state, batch.get("candidates"))
-        level = self.net.level(state, every, batch.get("candidates"))
-        item = batch["item"][:, None]
-        own = every.gather(1, item) if "candidates" not in batch else self.net.scores(state, item)
-        with torch.no_grad():
-            ahead = following(batch)
-            best = self.masked(self.q(self.net, ahead), ahead).argmax(1, keepdim=True)
-            beyond = self.q(self.target, ahead).gather(1, best)[:, 0]
-        return {"q": (level + own)[:, 0], "all": level + every, "beyond": beyond}
+        q = self.net.q_of(self.net.state(batch), batch["item"][:, None], batch.get("candidates"))
+        return {"q": q[:, 0], "beyond": self.beyond(batch)}
+
+    @torch.no_grad()
+    def beyond(self, batch: Columns) -> Tensor:
+        """float32 (B,): Q' of the item that is best by Q at the next observation."""
+        ahead = following(batch)
+        scores = self.net.scores(self.net.state(ahead), ahead.get("candidates"))
+        best = self.named(self.masked(scores, ahead).argmax(1, keepdim=True), ahead)
+        target: Any = self.target
+        return target.q_of(target.state(ahead), best, ahead.get("candidates"))[:, 0]
 
 
 class QLearner(MarketLearner):

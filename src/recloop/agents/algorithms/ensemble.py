@@ -83,10 +83,7 @@ class CommitteeModule(QModule):
         offered, item = batch.get("candidates"), batch["item"][:, None]
         found = []
         for member in self.net.members:
-            state = member.state(batch)
-            every = member.scores(state, offered)
-            own = every.gather(1, item) if offered is None else member.scores(state, item)
-            found.append((member.level(state, every, offered) + own)[:, 0])
+            found.append(member.q_of(member.state(batch), item, offered)[:, 0])
         with torch.no_grad():
             ahead = following(batch)
             place = ahead.get("candidates")

@@ -36,7 +36,7 @@ class ProximalLearner(MarketLearner):
         clipped = ratio.clamp(1 - gradient.clip, 1 + gradient.clip)
         actor = -torch.minimum(ratio * advantage, clipped * advantage).mean()
         critic = functional.mse_loss(found["value"], columns["target"])
-        return actor + gradient.value_share * critic - gradient.entropy * entropy(found["logits"]).mean()
+        return actor + gradient.value_share * critic - gradient.entropy * entropy(found["log_share"]).mean()
 
 
 class PPO(RolloutAlgorithm):

@@ -24,7 +24,7 @@ class PolicyGradientLearner(MarketLearner):
         gradient = self.agent.gradient
         actor = -(found["log_probability"] * columns["advantage"]).mean()
         critic = functional.mse_loss(found["value"], columns["target"])
-        return actor + gradient.value_share * critic - gradient.entropy * entropy(found["logits"]).mean()
+        return actor + gradient.value_share * critic - gradient.entropy * entropy(found["log_share"]).mean()
 
 
 class Reinforce(RolloutAlgorithm):

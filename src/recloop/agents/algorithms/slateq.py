@@ -40,9 +40,8 @@ class SlateNet(TwoTower):
 
     def both(self, state: Tensor, offered: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Qbar and logits of choice, float32 (B, n + 1) each; the last column is none."""
-        scores = self.scores(state, offered)
         none = self.none_head(state)
-        q = torch.cat([self.level(state, scores, offered) + scores, self.value_head(state) + none[:, :1]], 1)
+        q = torch.cat([self.q_of(state, offered, offered), self.value_head(state) + none[:, :1]], 1)
         choice = torch.cat([self.match(self.choice_head(state), self.choice_bias, offered), none[:, 1:]], 1)
         return q, choice.clamp(-LARGEST, LARGEST)
 
@@ -96,9 +95,8 @@ class SlateModule(WithTarget):
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
         state, item = self.net.state(batch), batch["item"]
         offered = batch.get("candidates")
-        level = self.net.level(state, self.net.scores(state, offered), offered)
         none = self.net.none_head(state)
-        own = torch.cat([level + self.net.scores(state, item), self.net.value_head(state) + none[:, :1]], 1)
+        own = torch.cat([self.net.q_of(state, item, offered), self.net.value_head(state) + none[:, :1]], 1)
         choice = torch.cat(
             [self.net.match(self.net.choice_head(state), self.net.choice_bias, item), none[:, 1:]], 1
         ).clamp(-LARGEST, LARGEST)
