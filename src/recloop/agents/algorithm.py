@@ -55,7 +55,7 @@ class MarketAlgorithm(Algorithm):
         super().setup(config)
         self.agent: AgentParams = self.config.agent
         self.env_steps = 0
-        self._losses: list[Tensor] = []
+        self._loss, self._updates = torch.zeros(()), 0
         self._luck = torch.Generator().manual_seed((self.config.seed or 0) + 1)
 
     @classmethod
@@ -71,8 +71,7 @@ class MarketAlgorithm(Algorithm):
     def training_step(self) -> None:
         """One round; RLlib calls it from ``step``."""
         self.turn()
-        losses = torch.stack(self._losses[-1:]) if self._losses else torch.zeros(1)
-        if not torch.isfinite(losses).all():
+        if not torch.isfinite(self._loss):
             raise NotFiniteError(
                 "the loss is not finite: training has diverged. Lower agent.learning_rate, or check the"
                 " features and the rewards for very large numbers"
@@ -117,11 +116,17 @@ class MarketAlgorithm(Algorithm):
         return columns
 
     def gradient_step(self, columns: Columns, candidates: Tensor | None = None) -> list[dict[str, Tensor]]:
-        """One step of all learners, each on its share of the rows; what each noted."""
+        """One step of all learners, each on its share of the rows; what each noted.
+
+        Losses are summed in place: small tensors that are kept lie between the large ones of each step,
+        whose memory is then fetched anew from the system.
+        """
         count = len(columns["reward"])
         batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, count)
         results = self.learner_group.update(batch=batch, timesteps={}, candidates=candidates)
-        self._losses += [one["loss"] for one in results]
+        for one in results:
+            self._loss = self._loss.to(one["loss"].device).add_(one["loss"])
+        self._updates += len(results)
         return results
 
     def minibatches(self, columns: Columns, size: int) -> Iterator[Columns]:
@@ -152,8 +157,9 @@ class MarketAlgorithm(Algorithm):
 
     def mean_loss(self) -> float:
         """Mean loss of the updates since the last call; NaN without any."""
-        losses, self._losses = self._losses, []
-        return float(torch.stack(losses).mean()) if losses else math.nan
+        mean = float(self._loss) / self._updates if self._updates else math.nan
+        self._loss, self._updates = torch.zeros(()), 0
+        return mean
 
     def learning_state(self) -> dict[str, Any]:
         """All that learning goes on from, as arrays, numbers and strings."""

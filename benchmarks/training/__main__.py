@@ -1,0 +1,82 @@
+"""``python -m benchmarks.training [--quick] [--json FILE]``: prints a table, and where our time goes."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.race import SEED, Row, main, race
+from benchmarks.training import __doc__ as description
+from benchmarks.training.baselines import baselines
+from benchmarks.training.breakdown import breakdown, plot, show
+from benchmarks.training.limit import arithmetic_limit
+from benchmarks.training.ours import ours
+from benchmarks.training.plain import plain
+from benchmarks.training.returns import compare, learnt
+from benchmarks.training.rllib import stock
+from benchmarks.training.world import Trainee, agent, size
+from recloop.agents.cluster import cluster
+from recloop.settings.params import AgentParams
+
+STEPS = {"ppo": 4096, "dqn": 2048}
+LEARNING = 8192  # env steps of the comparison of returns, per repeat of the benchmark
+PRIORITY = 0.6
+CASES = {"ppo": ("ppo", 0.0), "dqn": ("dqn", 0.0), "dqn, prioritised": ("dqn", PRIORITY)}
+spent: dict[str, dict[str, float]] = {}
+
+Make = Callable[[AgentParams, int], Trainee]
+
+
+def peers(prioritised: bool) -> list[Make]:
+    """All of them; the last three are fast enough for the comparison of returns."""
+    two, vectorised = partial(stock, runners=2), partial(stock, vectorised=True)
+    if prioritised:  # stable-baselines3 has no prioritised replay
+        return [stock, two, vectorised, plain]
+    return [stock, two, baselines, vectorised, partial(baselines, vectorised=True), plain]
+
+
+def cases(repeats: int) -> Iterator[Row]:
+    """PPO, DQN and prioritised DQN beside each peer, at the loop's own sizes: speed, then what was learnt."""
+    torch.set_num_threads(1)
+    with cluster(workers=2):
+        for case, (algorithm, priority) in CASES.items():
+            chosen, others = agent(algorithm, priority=priority), peers(priority > 0)
+            for make in others:
+                yield _race(case, chosen, make, repeats)
+            spent[case] = breakdown(chosen, 4 * STEPS[algorithm])
+            steps = LEARNING * repeats
+            chosen = agent(algorithm, steps, priority)
+            mine = learnt(partial(ours, chosen), steps, repeats)
+            for make in others[-3:] if not priority else others[-2:]:
+                title = _title(chosen, make)
+                yield compare(case, mine, title, learnt(partial(make, chosen), steps, repeats))
+
+
+def _race(case: str, chosen: AgentParams, make: Make, repeats: int) -> Row:
+    mine, other = ours(chosen, SEED), make(chosen, SEED)
+    assert size(mine.network()) == size(other.network()), "networks of different sizes"
+    steps = STEPS[chosen.algorithm]
+    found = race(
+        case, lambda: mine.run(steps), other.title, lambda: other.run(steps), steps, "env steps/s", repeats
+    )
+    mine.close(), other.close()
+    return replace(found, limit=arithmetic_limit(chosen))
+
+
+def _title(chosen: AgentParams, make: Make) -> str:
+    trainee = make(chosen, SEED)
+    trainee.close()
+    return trainee.title
+
+
+if __name__ == "__main__":
+    main(cases, description or "", repeats=5)
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--json", type=Path)
+    where = parser.parse_known_args()[0].json
+    show(spent)
+    if where:
+        plot(spent, where.with_suffix(".png"))

@@ -1,0 +1,20 @@
+"""Ours, as it ships."""
+
+from typing import Any
+
+from benchmarks.training.world import Trainee, market, shape
+from recloop.agents.build import build
+from recloop.settings.params import AgentParams
+
+
+def ours(chosen: AgentParams, seed: int) -> Trainee:
+    """The algorithm that ``chosen`` names; Ray must be running."""
+    algorithm: Any = build(chosen, seed, shape(), market)
+    return Trainee("recloop", lambda steps: advance(algorithm, steps), algorithm.network, algorithm.stop)
+
+
+def advance(algorithm: Any, steps: int) -> None:
+    """Answer so many requests, and learn from them."""
+    goal = algorithm.env_steps + steps
+    while algorithm.env_steps < goal:
+        algorithm.step()
