@@ -84,7 +84,7 @@ def breakdown(chosen: AgentParams, steps: int) -> dict[str, float]:
     watch.watch("columns", runner.acting, "to_columns")
     watch.watch("market step", runner.market, "step", "observe", "arrive")
     watch.watch("acting network", runner.acting, "explore", "shown")
-    watch.watch("forward", learner.module[DEFAULT_MODULE_ID], "forward_train")
+    watch.watch("forward", learner.module[DEFAULT_MODULE_ID], "_forward_train")
     watch.watch("forward", learner, "loss")
     watch.watch("optimiser", learner, "after_step")
     watch.watch("optimiser", learner._optimiser, "step", "zero_grad")

@@ -287,6 +287,26 @@ def test_replay_draws_by_priority_and_corrects_for_it():
     assert torch.equal(drawn["x"], places)
 
 
+@pytest.mark.parametrize("count", [63, 64, 65, 500])
+def test_priorities_are_drawn_alike_across_their_blocks(count):
+    """Against the distribution itself, after the ring has turned and priorities were set twice."""
+    replay, luck = Replay(500, 0, exponent=0.5), torch.Generator().manual_seed(1)
+    for _ in range(2 if count == 500 else 1):
+        replay.add({"x": torch.arange(count)})
+    error = torch.rand(count, generator=luck) ** 4
+    for _ in range(2):
+        replay.note(torch.randperm(count, generator=luck).repeat(2) % count, torch.rand(2 * count))
+        replay.note(torch.arange(count), error)
+    places, _ = replay.draw(200_000, 0.0)
+    share = np.bincount(places.numpy(), minlength=count) / 200_000
+    mass = np.sqrt(error.numpy() + 1e-3)
+    wanted = mass / mass.sum()
+    assert len(share) == count
+    np.testing.assert_allclose(share, wanted, atol=5 * np.sqrt(wanted.max() / 200_000))
+    statistic = 200_000 * np.sum((share - wanted) ** 2 / wanted)
+    assert statistic < count - 1 + 5 * np.sqrt(2 * (count - 1))
+
+
 def test_longer_returns_stop_where_people_leave():
     rollout = {
         "reward": torch.tensor([[1.0], [2.0], [4.0], [8.0]]),

@@ -58,7 +58,8 @@ class MarketLearner(TorchLearner):
         if candidates is not None:
             columns["candidates"] = candidates.to(self._device)
         self.notes: dict[str, Tensor] = {}
-        loss = self.loss(self.module[DEFAULT_MODULE_ID].forward_train(columns), columns)
+        found = self.module[DEFAULT_MODULE_ID]._forward_train(columns)  # no network of ours has modes to set
+        loss = self.loss(found, columns)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._learnt, self.config.grad_clip)
@@ -79,7 +80,7 @@ class MarketLearner(TorchLearner):
         return {name: torch.as_tensor(x).to(self._device) for name, x in rows.items()}
 
     def loss(self, found: Columns, columns: Columns) -> Tensor:
-        """The scalar to be minimised, from what ``forward_train`` found."""
+        """The scalar to be minimised, from what ``_forward_train`` found."""
         raise NotImplementedError  # pragma: no cover, each algorithm has its own
 
     def size(self, values: Tensor) -> Tensor:
