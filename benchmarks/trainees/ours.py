@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.training.world import Trainee, market, shape
+from benchmarks.trainees.world import Trainee, market, shape
 from recloop.agents.build import build
 from recloop.settings.params import AgentParams
 

@@ -8,7 +8,7 @@ from scipy.stats import t
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.race import Row
-from benchmarks.training.world import Trainee, market
+from benchmarks.trainees.world import Trainee, market
 from recloop.agents.network import TwoTower
 
 PEOPLE = 4000

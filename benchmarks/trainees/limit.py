@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from benchmarks.training.world import PARAMS, shape
+from benchmarks.trainees.world import PARAMS, shape
 from recloop.settings.params import AgentParams
 
 Product = tuple[int, int, int]  # (m, k) @ (k, n): 2 m k n floating-point operations

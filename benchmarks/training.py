@@ -1,23 +1,28 @@
-"""``python -m benchmarks.training [--quick] [--json FILE]``: prints a table, and where our time goes."""
+"""Env steps per second, learning included, beside RLlib's own, stable-baselines3 and plain loops in torch.
+
+All learn in the market's ground truth, one item a request, by the same network, with the same batch,
+minibatch, epochs, learning rate and gradient updates per env step; the benchmark checks the number of
+parameters and of updates. Peers see an observation as one vector, which is their fastest form.
+
+Prints last where our own time goes, and plots it beside the JSON file.
+"""
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.race import SEED, Row, main, race
-from benchmarks.training import __doc__ as description
-from benchmarks.training.baselines import baselines
-from benchmarks.training.breakdown import breakdown, plot, show
-from benchmarks.training.limit import arithmetic_limit
-from benchmarks.training.ours import ours
-from benchmarks.training.plain import plain
-from benchmarks.training.returns import compare, learnt
-from benchmarks.training.rllib import stock
-from benchmarks.training.world import Trainee, agent, size
+from benchmarks.trainees.baselines import baselines
+from benchmarks.trainees.breakdown import breakdown, plot, show
+from benchmarks.trainees.limit import arithmetic_limit
+from benchmarks.trainees.ours import ours
+from benchmarks.trainees.plain import plain
+from benchmarks.trainees.returns import compare, learnt
+from benchmarks.trainees.rllib import stock
+from benchmarks.trainees.world import Trainee, agent, size
 from recloop.agents.cluster import cluster
 from recloop.settings.params import AgentParams
 
@@ -60,10 +65,11 @@ def _race(case: str, chosen: AgentParams, make: Make, repeats: int) -> Row:
     assert size(mine.network()) == size(other.network()), "networks of different sizes"
     steps = STEPS[chosen.algorithm]
     found = race(
-        case, lambda: mine.run(steps), other.title, lambda: other.run(steps), steps, "env steps/s", repeats
-    )
+        case, lambda: mine.run(steps), other.title, lambda: other.run(steps), steps, "env steps/s", repeats,
+        arithmetic_limit(chosen),
+    )  # fmt: skip
     mine.close(), other.close()
-    return replace(found, limit=arithmetic_limit(chosen))
+    return found
 
 
 def _title(chosen: AgentParams, make: Make) -> str:
@@ -73,7 +79,7 @@ def _title(chosen: AgentParams, make: Make) -> str:
 
 
 if __name__ == "__main__":
-    main(cases, description or "", repeats=5)
+    main(cases, __doc__ or "", repeats=5)
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--json", type=Path)
     where = parser.parse_known_args()[0].json

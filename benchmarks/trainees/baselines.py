@@ -12,8 +12,8 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.training.rllib import SCALAR
-from benchmarks.training.world import Flat, TowerOfVectors, Trainee, market, rows, single_spaces
+from benchmarks.trainees.rllib import SCALAR
+from benchmarks.trainees.world import Flat, TowerOfVectors, Trainee, market, rows, single_spaces
 from recloop.settings.params import AgentParams
 
 

@@ -19,7 +19,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from ray.tune.registry import register_env
 from torch import Tensor
 
-from benchmarks.training.world import Flat, FlatVector, TowerOfVectors, Trainee
+from benchmarks.trainees.world import Flat, FlatVector, TowerOfVectors, Trainee
 from recloop.agents.network import TwoTower
 from recloop.agents.replay import FIRST_CORRECTION
 from recloop.settings.params import AgentParams

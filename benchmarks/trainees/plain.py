@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.training.world import Trainee, market, shape
+from benchmarks.trainees.world import Trainee, market, shape
 from recloop.agents.actor_critic import entropy
 from recloop.agents.network import TwoTower
 from recloop.agents.plackett_luce import draw, log_share_of

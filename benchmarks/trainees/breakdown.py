@@ -12,8 +12,8 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from benchmarks.race import SEED
-from benchmarks.training.ours import advance
-from benchmarks.training.world import market, shape
+from benchmarks.trainees.ours import advance
+from benchmarks.trainees.world import market, shape
 from recloop.agents.build import build
 from recloop.settings.params import AgentParams
 

@@ -1,0 +1,1 @@
+"""Who learns in ``benchmarks.training``, and what is measured of them."""
