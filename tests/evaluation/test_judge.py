@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -310,8 +311,9 @@ def test_a_champion_of_an_older_catalogue_can_be_compared(
 ) -> None:
     challenger = export(judge, market, tmp_path / "challenger", market.offers.quality)
     old = FeatureSpec(**{**judge.spec.model_dump(), "item_ids": judge.spec.item_ids[2:], "devices": ("tv",)})
-    older = Judge(old, Catalogue(*(x[2:] for x in vars(judge.catalogue).values())), judge.steps, judge.learnt,
-                  judge.unseen, params, 1)  # fmt: skip
+    older = replace(
+        judge, spec=old, catalogue=Catalogue(*(x[2:] for x in vars(judge.catalogue).values())), seed=1
+    )
     shop = GroundTruth(params.market, params.reward, params.seed)
     shop.offers.records[:] = shop.offers.records[2:]
     champion = export(older, shop, tmp_path / "champion", market.offers.quality[2:])

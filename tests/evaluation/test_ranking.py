@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from recloop.evaluation import leave_last_out, rank_last_out, ranking_metrics, top_k
+from recloop.evaluation import leave_last_out, rank_all, ranking_metrics, time_split, top_k
+from recloop.evaluation.ranking import found_in, means, per_person
 from recloop.features import Steps
 
 
@@ -78,6 +79,50 @@ def test_agreement_with_scikit_learn() -> None:
     assert whole["map"] == pytest.approx(np.mean(precision), rel=1e-12)
 
 
+def test_agreement_with_trec_eval_person_by_person() -> None:
+    """NIST's own program, by its Python binding; its MAP divides by all that is relevant, so k covers them."""
+    pytrec_eval = pytest.importorskip("pytrec_eval", reason="the peer is an extra of development")
+    rng = np.random.default_rng(3)
+    people, items, k = 200, 60, 10
+    relevant = rng.random((people, items)) < 0.05
+    relevant[:, 0] |= ~relevant.any(1)
+    scores = rng.permuted(np.tile(np.arange(items, dtype=float), (people, 1)), axis=1)
+    top = top_k(scores, k, rng)
+    assert relevant.sum(1).max() <= k
+    asked = {str(u): {str(i): 1 for i in np.flatnonzero(row)} for u, row in enumerate(relevant)}
+    found = {
+        str(u): {str(i): float(k - place) for place, i in enumerate(row)} for u, row in enumerate(top)
+    }
+    names = {"ndcg": f"ndcg_cut_{k}", "precision": f"P_{k}", "recall": f"recall_{k}", "map": f"map_cut_{k}"}
+    names |= {"mrr": "recip_rank", "hit_rate": f"success_{k}"}
+    theirs = pytrec_eval.RelevanceEvaluator(asked, {*names.values()}).evaluate(found)
+    ours = per_person(np.take_along_axis(relevant, top, 1), relevant.sum(1))
+    for name, peer in names.items():
+        wanted = [theirs[str(u)][peer] for u in range(people)]
+        np.testing.assert_allclose(ours[name], wanted, atol=1e-9, err_msg=name)
+    precision, recall = (np.array([theirs[str(u)][names[n]] for u in range(people)]) for n in names if n in
+                         ("precision", "recall"))  # fmt: skip
+    f1 = np.divide(2 * precision * recall, precision + recall, where=recall > 0, out=np.zeros(people))
+    np.testing.assert_allclose(ours["f1"], f1, atol=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(people=st.integers(1, 5), items=st.integers(2, 9), width=st.integers(1, 6), seed=st.integers(0, 2**32 - 1))
+def test_targets_as_lists_say_what_a_matrix_says(people: int, items: int, width: int, seed: int) -> None:
+    """Padding and a target that stands twice change nothing."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, items + 1, (people, width))
+    targets[:, 0] = rng.integers(0, items, people)
+    relevant = np.zeros((people, items + 1), bool)
+    np.put_along_axis(relevant, targets, True, 1)
+    top = top_k(rng.standard_normal((people, items)), min(4, items), rng)
+    hits, count = found_in(top, targets, items)
+    np.testing.assert_array_equal(count, relevant[:, :items].sum(1))
+    expected = ranking_metrics(top, relevant[:, :items])
+    for name, value in means(per_person(hits, count)).items():
+        assert value == pytest.approx(expected[name], abs=1e-12)
+
+
 def test_nobody_gives_no_number_and_nothing_relevant_is_refused() -> None:
     empty = ranking_metrics(np.zeros((0, 3), np.int64), np.zeros((0, 5), bool))
     assert all(math.isnan(value) for value in empty.values())
@@ -125,9 +170,9 @@ LOG = [
 
 def test_leave_last_out_hides_the_last_act_only() -> None:
     left_out = leave_last_out(steps(LOG, 5), 5)
-    assert left_out.target.tolist() == [2, 1]
+    assert left_out.targets.tolist() == [[2], [1]]
     assert left_out.observation["profile"][:, 0].tolist() == [1, 4]
-    assert left_out.consumed.tolist() == [
+    assert left_out.consumed(slice(0, 2)).tolist() == [
         [True, False, False, False, False],
         [False, False, False, True, False],  # item 1 was consumed before, yet it is the target
     ]
@@ -140,16 +185,60 @@ def test_the_whole_catalogue_is_ranked_without_what_was_consumed() -> None:
         return np.tile(np.array([9.0, 3.0, 5.0, 8.0, 4.0]), (len(observation["profile"]), 1))
 
     # Person 0: 0 was consumed, so 3 comes first and 2 second. Person 2: 0, 2, 4, 1 (3 was consumed).
-    metrics = rank_last_out(score, left_out, 3, seed=0)
+    metrics = rank_all(score, left_out, 3, seed=0)
     assert metrics["hit_rate"] == 0.5
     assert metrics["people"] == 2
     assert metrics["mrr"] == pytest.approx(0.5 / 2)
     sold_out = np.array([True, False, True, True, False])  # 2 is a target, so it stays
-    metrics = rank_last_out(score, left_out, 3, seed=0, sold_out=sold_out)
+    metrics = rank_all(score, left_out, 3, seed=0, sold_out=sold_out)
     assert metrics["mrr"] == pytest.approx((1 + 1 / 2) / 2)
+
+
+def test_a_time_split_hides_all_that_is_new_after_it() -> None:
+    log = [
+        (0, [5, 5], [0, 1], 0),  # time 0
+        (0, [0, 5], [1, 2], -1),  # 1
+        (0, [0, 5], [1, 2], 1),  # 2: the first request after the split; acts on item 2
+        (0, [2, 0], [0, 4], 0),  # 3: item 0 again: not new
+        (0, [0, 2], [3, 4], 1),  # 4: item 4
+        (1, [5, 5], [3, 1], 0),  # 5: a person who comes after the split only
+        (2, [1, 5], [1, 0], 0),  # 6: item 1 was in the history already: nothing new, left out
+    ]
+    rows = steps(log, 5)
+    hidden = time_split(rows, 5, 2)
+    assert hidden.rows.tolist() == [2, 5]
+    assert hidden.targets.tolist() == [[2, 4], [3, 5]]
+    assert hidden.observation["history"].tolist() == [[0, 5], [5, 5]]
+    assert hidden.consumed(slice(0, 2)).tolist() == [[True, *[False] * 4], [False] * 5]
+    assert len(time_split(rows, 5, 7)) == 0
+    assert time_split(rows, 5, 0).targets.tolist() == [[0, 2, 4], [3, 5, 5]]
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1), at=st.integers(-1, 26))
+def test_a_time_split_person_by_person(seed: int, at: int) -> None:
+    rng, n_items = np.random.default_rng(seed), 6
+    log, histories = [], {person: [n_items] * 2 for person in range(4)}
+    for person in np.sort(rng.integers(0, 4, 25)).tolist():
+        slate, place = rng.permutation(n_items)[:2].tolist(), int(rng.integers(-1, 2))
+        log.append((person, list(histories[person]), slate, place))
+        if place >= 0:
+            histories[person] = [slate[place], histories[person][0]]
+    expected, excluded = [], []
+    for person in range(4):
+        mine = [(ts, row) for ts, row in enumerate(log) if row[0] == person]
+        before = {row[2][row[3]] for ts, row in mine if ts < at and row[3] >= 0}
+        later = {row[2][row[3]] for ts, row in mine if ts >= at and row[3] >= 0}
+        if later - before:
+            expected.append(sorted(later - before))
+            excluded.append(sorted(before))
+    hidden = time_split(steps(log, n_items), n_items, at)
+    assert [[i for i in row if i < n_items] for row in hidden.targets.tolist()] == expected
+    consumed = hidden.consumed(slice(0, len(hidden)))
+    assert [np.flatnonzero(row).tolist() for row in consumed] == excluded
 
 
 def test_a_log_without_acts_leaves_nobody() -> None:
     quiet = leave_last_out(steps([(*row[:3], -1) for row in LOG], 5), 5)
-    metrics = rank_last_out(lambda o: np.zeros((len(o["profile"]), 5)), quiet, 3, 0)
+    metrics = rank_all(lambda o: np.zeros((len(o["profile"]), 5)), quiet, 3, 0)
     assert math.isnan(metrics["ndcg"])

@@ -3,13 +3,15 @@
 from recloop.evaluation.compare import compare
 from recloop.evaluation.judge import Judge
 from recloop.evaluation.off_policy import Estimate, Log, estimate, read_log
-from recloop.evaluation.ranking import leave_last_out, rank_last_out, ranking_metrics, top_k
+from recloop.evaluation.protocols import Hidden, leave_last_out, rank_all, time_split
+from recloop.evaluation.ranking import ranking_metrics, top_k
 from recloop.evaluation.report import evaluate, write_report
 from recloop.evaluation.translate import sampler_for
 from recloop.evaluation.value import Returns, mean_interval, paired, value_in_market
 
 __all__ = [
     "Estimate",
+    "Hidden",
     "Judge",
     "Log",
     "Returns",
@@ -19,10 +21,11 @@ __all__ = [
     "leave_last_out",
     "mean_interval",
     "paired",
-    "rank_last_out",
+    "rank_all",
     "ranking_metrics",
     "read_log",
     "sampler_for",
+    "time_split",
     "top_k",
     "value_in_market",
     "write_report",

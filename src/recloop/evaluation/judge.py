@@ -1,19 +1,25 @@
 """The judge: people whom no policy learnt from, as a user model and as a log."""
 
+import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from recloop.evaluation.beyond import Library
+from recloop.evaluation.leakage import Leak, history_leaks, item_leaks, popularity_before, training_leaks
 from recloop.evaluation.off_policy import Method, Weighting, estimate, read_log
-from recloop.evaluation.ranking import leave_last_out, rank_last_out
+from recloop.evaluation.protocols import Hidden, leave_last_out, rank_all, time_split
 from recloop.evaluation.value import Returns, value_in_market
-from recloop.features import Catalogue, FeatureSpec, Steps
+from recloop.features import Acts, Catalogue, FeatureSpec, Steps
 from recloop.market import Market, UserModel
 from recloop.policy import Sampler, most_popular, uniform
+from recloop.schema import Item
 from recloop.settings import Params
 
 RANKED = 10  # k of the ranking metrics
+LATER = 0.8  # share of the test people's requests that come before the time split
 ESTIMATES: dict[str, tuple[Method, Weighting]] = {
     "dr": ("dr", "prefix"),
     "snips": ("snips", "slate"),
@@ -36,6 +42,10 @@ class Judge:
         unseen: the user model of the test people, in which values are measured.
         params: params.yaml.
         seed: of all that is drawn.
+        items: the catalogue's records.
+        acts: the test people's positive acts.
+        train_acts: the train people's.
+        train_ts: int64 (R,), when the train people's requests came, µs since 1970.
     """
 
     spec: FeatureSpec
@@ -45,10 +55,16 @@ class Judge:
     unseen: UserModel
     params: Params
     seed: int
+    items: list[Item]
+    acts: Acts
+    train_acts: Acts
+    train_ts: np.ndarray
 
     @classmethod
     def load(cls, features: Path, user_models: Path, params: Params, seed: int) -> "Judge":
-        """Read ``spec.json``, ``items.npz``, ``test.npz`` and both user models."""
+        """Read what ``build_features`` wrote, and both user models."""
+        with np.load(features / "train.npz", allow_pickle=False) as train:
+            train_ts = train["ts"]
         return cls(
             FeatureSpec.load(features / "spec.json"),
             Catalogue.load(features / "items.npz"),
@@ -57,6 +73,10 @@ class Judge:
             UserModel.load(user_models / "test"),
             params,
             seed,
+            [Item(**row) for row in json.loads((features / "items.json").read_text())],
+            Acts.load(features / "test_acts.npz"),
+            Acts.load(features / "train_acts.npz"),
+            train_ts,
         )
 
     def baselines(self) -> dict[str, Sampler]:
@@ -88,8 +108,38 @@ class Judge:
             for name, (method, weighting) in ESTIMATES.items()
         }
 
+    @cached_property
+    def library(self) -> Library:
+        """The catalogue with the train people's popularity, one category an item."""
+        names, at = np.unique([item.category for item in self.items], return_inverse=True)
+        return Library(self.catalogue.features, self.catalogue.popularity, np.eye(len(names))[at])
+
     def ranking(self, sampler: Sampler) -> dict[str, float | None]:
         """Leave-last-out metrics at ``RANKED`` over the whole catalogue; None where nobody acted."""
-        left_out = leave_last_out(self.steps, len(self.spec.item_ids))
-        metrics = rank_last_out(sampler.score, left_out, RANKED, self.seed, sampler.excluded)
+        return self._ranking(sampler, leave_last_out(self.steps, len(self.spec.item_ids)))
+
+    def ranking_later(self, sampler: Sampler) -> dict[str, float | None]:
+        """The same of what people acted on after the time split."""
+        return self._ranking(sampler, time_split(self.steps, len(self.spec.item_ids), self.split_at))
+
+    def _ranking(self, sampler: Sampler, hidden: Hidden) -> dict[str, float | None]:
+        metrics = rank_all(sampler.score, hidden, RANKED, self.seed, sampler.excluded, self.library)
         return {name: None if np.isnan(value) else value for name, value in metrics.items()}
+
+    @cached_property
+    def split_at(self) -> int:
+        """µs since 1970: when ``LATER`` of the test people's requests had come."""
+        return int(np.quantile(self.steps.ts, LATER, method="higher"))
+
+    def leaks(self) -> list[Leak]:
+        """What would make every figure here too good: empty, or the evaluation must not go on."""
+        size = len(self.spec.item_ids)
+        popularity = popularity_before(self.train_acts, size)
+        return history_leaks(self.steps, self.acts, size) + item_leaks(self.catalogue.popularity, popularity)
+
+    def later_leaks(self) -> list[Leak]:
+        """What a policy may know from the train people of the time after the split."""
+        popularity = popularity_before(self.train_acts, len(self.spec.item_ids), self.split_at)
+        return training_leaks(self.train_ts, self.split_at) + item_leaks(
+            self.catalogue.popularity, popularity
+        )

@@ -4,6 +4,6 @@
 """
 
 from recloop.features.spec import FeatureSpec
-from recloop.features.steps import Catalogue, FeaturesError, Steps
+from recloop.features.steps import Acts, Catalogue, FeaturesError, Steps
 
-__all__ = ["Catalogue", "FeatureSpec", "FeaturesError", "Steps"]
+__all__ = ["Acts", "Catalogue", "FeatureSpec", "FeaturesError", "Steps"]

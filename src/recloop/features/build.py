@@ -11,7 +11,7 @@ import polars as pl
 
 from recloop.features.items import item_features
 from recloop.features.spec import FeatureSpec, Scale
-from recloop.features.steps import Catalogue, Steps
+from recloop.features.steps import Acts, Catalogue, Steps
 from recloop.schema import User
 from recloop.settings.params import FeatureParams, RewardParams
 
@@ -54,7 +54,9 @@ class _Log:
 def build_features(
     valid: Path, out: Path, params: FeatureParams, reward: RewardParams
 ) -> dict[str, int | float]:
-    """Write ``spec.json``, ``items.npz``, ``items.json``, ``train.npz``, ``test.npz``; returns key figures.
+    """Write ``spec.json``, ``items.npz``, ``items.json`` and per split ``train.npz``, ``train_acts.npz``.
+
+    Returns key figures.
 
     Raises:
         NoDataError: no items, or a split without requests.
@@ -78,8 +80,10 @@ def build_features(
             raise NoDataError(f"no requests in the {name} split: more people are needed than {len(people)}")
         splits[name] = _steps(part, people, spec, params)
         splits[name].save(out / f"{name}.npz")
+        acts = _acts(part, spec)
+        acts.save(out / f"{name}_acts.npz")
         if name == "train":
-            _catalogue(items, part.acts, spec).save(out / "items.npz")
+            _catalogue(items, acts).save(out / "items.npz")
     (out / "items.json").write_text(json.dumps(_records(items), ensure_ascii=False) + "\n")
     return {
         "items": len(spec.item_ids),
@@ -165,17 +169,15 @@ def _records(items: pl.DataFrame) -> list[dict]:
     ]
 
 
-def _catalogue(items: pl.DataFrame, acts: pl.DataFrame, spec: FeatureSpec) -> Catalogue:
-    popularity = np.zeros(len(spec.item_ids), np.float32)
-    indices = [spec.index[i] for i in acts["item_id"] if i in spec.index]
-    np.add.at(popularity, indices, 1)
+def _catalogue(items: pl.DataFrame, acts: Acts) -> Catalogue:
+    popularity = np.bincount(acts.item, minlength=len(items)).astype(np.float32)
     features, groups = item_features(items)
     return Catalogue(features, popularity, items["available"].to_numpy(), groups)
 
 
 def _steps(log: _Log, people: dict[str, User], spec: FeatureSpec, params: FeatureParams) -> Steps:
     requests = log.requests
-    ids, user = np.unique(requests["user_id"].to_numpy().astype(str), return_inverse=True)
+    ids, user = np.unique(_ids(requests["user_id"]), return_inverse=True)
     ts = requests["ts"].to_numpy()
     pad = len(spec.item_ids)
     slate = _padded(requests["slate"].list.eval(_indices(spec)), pad, np.int64)
@@ -190,7 +192,7 @@ def _steps(log: _Log, people: dict[str, User], spec: FeatureSpec, params: Featur
         ts=ts,
         profile=spec.profiles(people.get(i) for i in ids)[user],
         context=spec.contexts(requests["device"].to_list(), ts),
-        history=_history(log.acts, ids, user, ts, spec),
+        history=_history(_acts(log, spec, ids), user, ts, spec),
         slate=slate,
         propensity=_padded(requests["propensity"], np.nan, np.float64),
         position=_padded(requests["position"], -1, np.int64),
@@ -211,19 +213,28 @@ def _padded(lists: pl.Series, fill: float, dtype: type) -> np.ndarray:
     return matrix
 
 
-def _history(
-    acts: pl.DataFrame, ids: np.ndarray, user: np.ndarray, ts: np.ndarray, spec: FeatureSpec
-) -> np.ndarray:
+def _ids(column: pl.Series) -> np.ndarray:
+    return column.to_numpy().astype(str)
+
+
+def _acts(log: _Log, spec: FeatureSpec, ids: np.ndarray | None = None) -> Acts:
+    """Acts of the split's people on known items; ``ids`` are the people's, in the order of their index."""
+    ids = np.unique(_ids(log.requests["user_id"])) if ids is None else ids
+    known = log.acts.filter(
+        pl.col("user_id").is_in(ids.tolist()), pl.col("item_id").is_in(list(spec.item_ids))
+    )
+    items = known["item_id"].replace_strict(spec.index, return_dtype=pl.Int64).to_numpy()
+    return Acts(np.searchsorted(ids, _ids(known["user_id"])), items, known["ts"].to_numpy())
+
+
+def _history(acts: Acts, user: np.ndarray, ts: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """int64 (R, H): the newest acts before each request, found by one binary search over (user, time)."""
     pad = len(spec.item_ids)
-    known = acts.filter(pl.col("user_id").is_in(ids.tolist()), pl.col("item_id").is_in(list(spec.item_ids)))
-    actor = np.searchsorted(ids, known["user_id"].to_numpy().astype(str))
-    moments = np.unique(np.concatenate([ts, known["ts"].to_numpy()]))
+    moments = np.unique(np.concatenate([ts, acts.ts]))
     width = len(moments) + 1
-    act_keys = actor * width + np.searchsorted(moments, known["ts"].to_numpy())
+    act_keys = acts.user * width + np.searchsorted(moments, acts.ts)
     end = np.searchsorted(act_keys, user * width + np.searchsorted(moments, ts), side="left")
     start = np.searchsorted(act_keys, user * width, side="left")
     at = end[:, None] - 1 - np.arange(spec.history)
-    items = known["item_id"].replace_strict(spec.index, return_dtype=pl.Int64).to_numpy()
-    items = np.append(items, pad)
+    items = np.append(acts.item, pad)
     return np.where(at >= start[:, None], items[np.maximum(at, -1)], pad)

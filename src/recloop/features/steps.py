@@ -81,6 +81,21 @@ class Catalogue(_Arrays):
 
 
 @dataclass(frozen=True)
+class Acts(_Arrays):
+    """The positive acts of a split, whichever request they answer, by person and time; M rows.
+
+    Attributes:
+        user: int64 (M,), index of the person within the split.
+        item: int64 (M,).
+        ts: int64 (M,), µs since 1970, UTC.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    ts: np.ndarray
+
+
+@dataclass(frozen=True)
 class Steps(_Arrays):
     """One row per request, ordered by person and time; R rows, K positions at most.
 
