@@ -25,6 +25,7 @@ from recloop.delivery.meters import slot_figures
 from recloop.delivery.rollout import Rollout
 from recloop.delivery.routing import Target, read_routing
 from recloop.evaluation import compare
+from recloop.evaluation.page import warnings
 from recloop.policy import Policy, load
 from recloop.registry import Registered, connect, fetch, promote, resolve
 from recloop.settings import Params, Places, load_params, places
@@ -49,6 +50,8 @@ def judge(champion: Registered | None, challenger: Registered) -> Verdict:
         people, features = Path("models/user_model"), Path("data/features")
         report = compare(policy_of(champion), policy_of(challenger), people, features, params, params.seed)
     Path("reports/comparison.json").write_text(json.dumps(report, indent=1) + "\n")
+    for text in warnings(report | {"rival": "the champion"}):
+        get_run_logger().warning("a slice of people loses: %s", text)
     return offline(report["difference"], params.delivery.non_inferiority_margin)
 
 

@@ -5,6 +5,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 
 from dvc.repo import Repo
@@ -16,6 +17,7 @@ from prefect.tasks import Task
 from flows.alone import by_hand
 from flows.graph import StageRun, patiently, run_stage, stages, workspace
 from flows.mending import forget_what_is_gone
+from recloop.evaluation.page import warnings
 from recloop.registry import connect
 from recloop.settings import places
 
@@ -64,6 +66,7 @@ def markdown(runs: list[StageRun], data_version: str) -> str:
     run_id = registered["run_id"]
     experiment = connect(where).get_run(run_id).info.experiment_id
     run = f"http://{where.host}:{where.mlflow_port}/#/experiments/{experiment}/runs/{run_id}"
+    page = Path("reports/evaluation.html").resolve().as_uri()
     docs = Path("reports/data_docs/index.html").resolve().as_uri()
     plot = base64.b64encode(Path("reports/evaluation.png").read_bytes()).decode()
     lines = ["# Retrain", "", "| value of a session | mean | 95 % interval |", "|---|---|---|"]
@@ -71,10 +74,17 @@ def markdown(runs: list[StageRun], data_version: str) -> str:
         for name, row in figures.get(place, {}).items():
             lines.append(f"| {name} ({place}) | {row['value']:.2f} | {row['low']:.2f} to {row['high']:.2f} |")
     lines += ["", f"![value by policy](data:image/png;base64,{plot})", ""]
+    lines += [f"- **warning**: {_plain(text)}" for text in warnings(figures)]
+    lines += [f"- [the whole report]({page}); also an artifact of the MLflow run, `reports/evaluation.html`"]
     lines += [f"- data version `{data_version}`", f"- [MLflow run]({run}), version {registered['version']}"]
     lines += [f"- [data docs]({docs})", "", "| stage | | seconds |", "|---|---|---|"]
     lines += [f"| {r.name} | {'ran' if r.ran else 'unchanged'} | {r.seconds:.1f} |" for r in runs]
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Text from data as Markdown that shows it and does nothing else."""
+    return re.sub(r"([\\`*_{}\[\]<>()#!|~&])", r"\\\1", text)
 
 
 @flow(name="retrain", validate_parameters=False)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from recloop.evaluation import Judge, evaluate, write_report
+from recloop.evaluation.page import warnings
 from recloop.market import GroundTruth
 from recloop.policy import load
 from recloop.settings import Params, load_params
@@ -10,14 +11,16 @@ from recloop.store import Watermark
 
 
 def main() -> None:
-    """Write ``reports/evaluation.json``, ``reports/value.csv`` and ``reports/evaluation.png``."""
+    """Write ``reports/evaluation.json``, ``.html`` and ``.png``, ``reports/value.csv`` and ``slices.csv``."""
     params = load_params()
     judge = Judge.load(Path("data/features"), Path("models/user_model"), params, params.seed)
     figures = evaluate(judge, load(Path("models/policy")), _truth(params, judge))
-    write_report(figures, Path("reports"))
+    write_report(figures, Path("reports"), Path("reports/learning_curve.csv"))
     for where in ("user_model", "truth"):
         for name, row in figures.get(where, {}).items():
             print(f"{where}: {name} {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}) a session")
+    for text in warnings(figures):
+        print(f"warning: {text}")
 
 
 def _truth(params: Params, judge: Judge) -> GroundTruth | None:

@@ -43,7 +43,7 @@ class Evidence:
     Attributes:
         params: all of params.yaml.
         reports: folder of the stages' reports; the numbers of ``STAGES`` become metrics, ``*.png``
-            artifacts, and ``learning_curve.csv`` metrics by env step.
+            and the evaluation's page and JSON artifacts, and ``learning_curve.csv`` metrics by env step.
         watermark: the file that says which part of the store was used.
         lock: ``dvc.lock``, which holds the data version; may be absent.
     """
@@ -99,6 +99,8 @@ def _log(client: MlflowClient, policy: Policy, folder: Path, evidence: Evidence)
         mlflow.log_input(_dataset(evidence), context="training")
         for plot in sorted(evidence.reports.glob("*.png")):
             mlflow.log_artifact(str(plot), "plots")
+        for page in sorted(evidence.reports.glob("evaluation.[hj]*")):
+            mlflow.log_artifact(str(page), "reports")
         mlflow.log_artifacts(str(folder), POLICY)
         example = policy.spec.observation(None, [], "", 0)
         scorer = mlflow.onnx.log_model(
