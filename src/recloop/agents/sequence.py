@@ -6,15 +6,10 @@ Vasilev 2023, arXiv 2309.07602; Petrov and Macdonald 2023, arXiv 2308.07192):
 
     bce        -log s(x_i) - log(1 - s(x_j)): the item met against one that was not, drawn uniformly
     softmax    -log softmax(x)_i over the catalogue
-
-and a reinforced head on top of the second: a critic V(s) of the reward to come, whose advantage weighs each
-item met (MARWIL: Wang et al. 2018, "Exponentially weighted imitation learning", eq. 4),
-
-    -exp(beta (G - V(s)) / sigma) log softmax(x)_i,   G = r + gamma r' + gamma^2 r'' + ...
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -22,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Loss = Literal["bce", "softmax", "advantage"]
-CAP = 10.0  # of an advantage's weight
+Loss = Literal["bce", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -41,22 +35,18 @@ class Sizes:
         epochs: most passes over the log.
         patience: looks at the validation without a gain, after which training ends.
         every: passes between two looks.
-        gamma: discount of the reinforced head's return.
-        beta: how much an advantage of one standard deviation weighs.
     """
 
-    dim: int = 64
+    dim: int = 48
     blocks: int = 2
     heads: int = 2
-    length: int = 100
+    length: int = 50
     dropout: float = 0.3
-    rate: float = 1e-3
-    batch: int = 64
+    rate: float = 3e-3
+    batch: int = 32
     epochs: int = 200
-    patience: int = 4
-    every: int = 5
-    gamma: float = 0.5
-    beta: float = 0.5
+    patience: int = 5
+    every: int = 2
 
 
 class Block(nn.Module):
@@ -91,7 +81,6 @@ class NextItem(nn.Module):
         self.last = nn.LayerNorm(sizes.dim)
         self.drop = nn.Dropout(sizes.dropout)
         self.bias = nn.Parameter(torch.zeros(items))
-        self.critic = nn.Linear(sizes.dim, 1)
         nn.init.normal_(self.item.weight, std=0.02)
         with torch.no_grad():
             self.item.weight[items] = 0
@@ -110,9 +99,8 @@ class NextItem(nn.Module):
         """float32 (B, N): scores of what comes after each past (oldest first)."""
         self.eval()
         past = padded([p[-self.sizes.length :] for p in pasts], self.items)
-        ends = torch.tensor([max(len(p), 1) for p in pasts]).clamp(max=past.shape[1]) - 1
-        states = self.states(past)[torch.arange(len(past)), ends]
-        return self.scores(states).numpy()
+        ends = torch.tensor([len(p) for p in pasts]).clamp(1, past.shape[1]) - 1
+        return self.scores(self.states(past)[torch.arange(len(past)), ends]).numpy()
 
 
 def padded(rows: Sequence[np.ndarray], fill: int) -> Tensor:
@@ -123,73 +111,54 @@ def padded(rows: Sequence[np.ndarray], fill: int) -> Tensor:
     return torch.from_numpy(matrix)
 
 
-@dataclass
-class Sequences:
-    """Per person the items met, oldest first, and what each was worth."""
-
-    items: Sequence[np.ndarray]
-    rewards: Sequence[np.ndarray]
-    returns: list[np.ndarray] = field(default_factory=list)
-
-    def windows(self, length: int, batch: int, rng: np.random.Generator) -> Iterator[list[tuple[int, slice]]]:
-        """Every person's past cut into windows of ``length`` steps from a random start, in random batches of
-        windows about as long."""
-        cuts = []
-        for person, row in enumerate(self.items):
-            start = int(rng.integers(0, length)) - length if len(row) > length + 1 else 0
-            for at in range(start, len(row) - 1, length):
-                cuts.append((person, slice(max(at, 0), at + length + 1)))
-        size = np.array([min(cut.stop, len(self.items[p])) - cut.start for p, cut in cuts])
-        cuts = [cuts[i] for i in np.argsort(size + rng.random(len(size)) * 8) if size[i] > 1]
-        parts = [cuts[i : i + batch] for i in range(0, len(cuts), batch)]
-        yield from (parts[i] for i in rng.permutation(len(parts)))
-
-
-def discounted(reward: np.ndarray, gamma: float) -> np.ndarray:
-    """float64 (n,): sum_t gamma^t r_t from each step on."""
-    found = np.asarray(reward, float).copy()
-    for at in range(len(found) - 2, -1, -1):
-        found[at] += gamma * found[at + 1]
-    return found
+def windows(
+    log: Sequence[np.ndarray], length: int, batch: int, rng: np.random.Generator
+) -> Iterator[list[tuple[int, slice]]]:
+    """Every past cut into windows of ``length`` steps from a random start, as (person, slice), in random
+    batches of windows about as long."""
+    cuts = []
+    for person, row in enumerate(log):
+        start = int(rng.integers(0, length)) - length if len(row) > length + 1 else 0
+        cuts += [(person, slice(max(at, 0), at + length + 1)) for at in range(start, len(row) - 1, length)]
+    size = np.array([min(cut.stop, len(log[person])) - cut.start for person, cut in cuts])
+    cuts = [cuts[i] for i in np.argsort(size + rng.random(len(size)) * 8) if size[i] > 1]
+    parts = [cuts[i : i + batch] for i in range(0, len(cuts), batch)]
+    yield from (parts[i] for i in rng.permutation(len(parts)))
 
 
 def fit(
+    log: Sequence[np.ndarray],
     items: int,
-    log: Sequences,
     loss: Loss,
     sizes: Sizes,
     seed: int,
     judge: Callable[[NextItem], float],
-    say: Callable[[int, float], None] = lambda epoch, score: None,
-    start: dict[str, Tensor] | None = None,
+    say: Callable[[int], object] = lambda epoch: None,
 ) -> NextItem:
-    """Train until ``judge``, higher is better, gains nothing more; returns the model that it likes best.
+    """Learn from each person's items, oldest first, until ``judge`` (higher is better) gains nothing more;
+    returns the model that it likes best. ``say`` hears the number of every pass.
 
-    ``say`` hears every pass's number and, where it was judged, the score (else NaN). ``start`` are the
-    weights to begin with.
+    Raises:
+        ValueError: nobody has two items.
     """
+    if all(len(row) < 2 for row in log):
+        raise ValueError("nobody has met two items: there is no next one to learn")
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 11])
     model = NextItem(items, sizes)
-    if start is not None:
-        model.load_state_dict(start)
-    log.returns = [discounted(row, sizes.gamma) for row in log.rewards]
-    spread = float(np.concatenate(log.returns).std()) or 1.0
     optimiser = torch.optim.Adam(model.parameters(), sizes.rate, betas=(0.9, 0.98))
-    best, kept, waited = -np.inf, {}, 0
-    if start is not None:
-        best, kept = judge(model), start
+    best, waited = -np.inf, 0
+    kept = {name: x.clone() for name, x in model.state_dict().items()}
     for epoch in range(1, sizes.epochs + 1):
         model.train()
-        for cuts in log.windows(sizes.length, sizes.batch, rng):
+        for cuts in windows(log, sizes.length, sizes.batch, rng):
             optimiser.zero_grad()
-            _loss(model, log, cuts, loss, spread, rng).backward()
+            _loss(model, log, cuts, loss, rng).backward()
             optimiser.step()
+        say(epoch)
         if epoch % sizes.every:
-            say(epoch, float("nan"))
             continue
         score = judge(model)
-        say(epoch, score)
         waited += 1
         if score > best:
             best, waited = score, 0
@@ -202,37 +171,34 @@ def fit(
 
 def _loss(
     model: NextItem,
-    log: Sequences,
+    log: Sequence[np.ndarray],
     cuts: list[tuple[int, slice]],
     loss: Loss,
-    spread: float,
     rng: np.random.Generator,
 ) -> Tensor:
-    rows = padded([log.items[person][cut] for person, cut in cuts], model.items)
+    rows = padded([log[person][cut] for person, cut in cuts], model.items)
     past, following = rows[:, :-1], rows[:, 1:]
     real = following < model.items
     states, wanted = model.states(past)[real], following[real]
-    if loss == "bce":
-        other = torch.from_numpy(_unmet(log, cuts, real.sum(1).tolist(), model.items, rng))
-        pair = model.item(torch.stack([wanted, other], 1)) @ states[:, :, None]
-        logits = pair[:, :, 0] + model.bias[torch.stack([wanted, other], 1)]
-        return -(functional.logsigmoid(logits[:, 0]) + functional.logsigmoid(-logits[:, 1])).mean()
-    missing = functional.cross_entropy(model.scores(states), wanted, reduction="none")
     if loss == "softmax":
-        return missing.mean()
-    returns = [torch.from_numpy(log.returns[person][cut][1:]).float() for person, cut in cuts]
-    gap = torch.cat(returns) - model.critic(states)[:, 0]
-    weight = (model.sizes.beta / spread * gap.detach()).exp().clamp(max=CAP)
-    return (weight * missing).mean() / weight.mean() + (gap / spread).square().mean()
+        return functional.cross_entropy(model.scores(states), wanted)
+    other = torch.from_numpy(_unmet(log, cuts, real.sum(1).tolist(), model.items, rng))
+    pair = torch.stack([wanted, other], 1)
+    logits = (model.item(pair) @ states[:, :, None])[:, :, 0] + model.bias[pair]
+    return -(functional.logsigmoid(logits[:, 0]) + functional.logsigmoid(-logits[:, 1])).mean()
 
 
 def _unmet(
-    log: Sequences, cuts: list[tuple[int, slice]], counts: list[int], items: int, rng: np.random.Generator
+    log: Sequence[np.ndarray],
+    cuts: list[tuple[int, slice]],
+    counts: list[int],
+    items: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """int64 (M,): per step an item drawn uniformly among those that its person never met."""
     drawn = []
     for (person, _), count in zip(cuts, counts, strict=True):
         free = np.ones(items, bool)
-        free[log.items[person]] = False
+        free[log[person]] = False
         drawn.append(rng.choice(np.flatnonzero(free), count))
     return np.concatenate(drawn)

@@ -17,9 +17,9 @@ TITLES = {
 COLOURS = {LEARNED: "#0072b2", "random": "#999999", "most_popular": "#e69f00", "myopic": "#009e73"}
 LOST = "#d55e00"
 INK = "#010203"  # stands for the page's own colour of text, light or dark
-STYLE = {
-    name: INK for name in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
-} | {"svg.fonttype": "none", "svg.hashsalt": "recloop", "font.size": 9}
+STYLE = dict.fromkeys(
+    ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
+) | {"svg.fonttype": "none", "svg.hashsalt": "recloop", "font.size": 9}
 
 
 def places(figures: dict[str, Any]) -> list[str]:

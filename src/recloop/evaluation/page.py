@@ -47,7 +47,9 @@ def page(figures: Mapping[str, Any], curve: Sequence[tuple[float, float]]) -> st
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Evaluation</title><style>{STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+        f"<title>Evaluation</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
     )
 
 
@@ -85,7 +87,10 @@ def _value(figures: Mapping[str, Any], algorithm: str) -> list[str]:
         parts += [f"<h3>{escape(TITLES[place])}</h3>", as_svg(charts.values, figures, [place]), table(rows)]
     if "regret" in figures:
         rows = [{"policy": label(n, algorithm)} | dict(row) for n, row in figures["regret"].items()]
-        parts += ["<h3>Regret</h3><p>What an oracle that sees every hidden number earns more, paired.</p>", table(rows)]
+        parts += [
+            "<h3>Regret</h3><p>What an oracle that sees every hidden number earns more, paired.</p>",
+            table(rows),
+        ]
     gaps = [{"policy minus": label(n, "")} | dict(row) for n, row in figures.get("lift", {}).items()]
     return [*parts, "<h3>Policy minus baseline, paired, in the user model</h3>", table(gaps)]
 
@@ -106,7 +111,10 @@ def _slices(figures: Mapping[str, Any]) -> list[str]:
 
 def _ranking(figures: Mapping[str, Any], algorithm: str) -> list[str]:
     parts = ["<h2>Ranking</h2><p>All items ranked, at 10, but for what the person had acted on before.</p>"]
-    for key, title in (("ranking", "The last act hidden"), ("ranking_later", "All that is new after a time hidden")):
+    for key, title in (
+        ("ranking", "The last act hidden"),
+        ("ranking_later", "All that is new after a time hidden"),
+    ):
         if key in figures:
             rows = [{"policy": label(n, algorithm)} | dict(row) for n, row in figures[key].items()]
             parts += [f"<h3>{title}</h3>", table(rows)]
@@ -155,7 +163,9 @@ def _cell(value: Any) -> str:
     if value is None:
         return "<td>–</td>"
     if isinstance(value, bool | int):
-        return f"<td>{value:,}</td>" if not isinstance(value, bool) else f"<td>{'yes' if value else 'no'}</td>"
+        return (
+            f"<td>{value:,}</td>" if not isinstance(value, bool) else f"<td>{'yes' if value else 'no'}</td>"
+        )
     if isinstance(value, float):
         return f"<td>{value:,.0f}</td>" if abs(value) >= 1000 else f"<td>{value:.4g}</td>"
     if isinstance(value, Mapping | list | tuple):
