@@ -39,8 +39,9 @@ def world(seed: int, rows: int = 60) -> tuple[Steps, Acts]:
             acts.append((user[row], rng.integers(0, N), ts[row] + 5))  # on an item that nobody showed
     columns = np.array(acts).T
     nothing = np.zeros((rows, 1), np.float32)
-    steps = Steps(user, np.arange(rows), ts, nothing, nothing, history, slate, np.full((rows, 2), 0.5),
-                  np.tile([0, 1], (rows, 1)), clicked, np.ones(rows, np.float32), np.ones(rows, bool))  # fmt: skip
+    half, places, ones = np.full((rows, 2), 0.5), np.tile([0, 1], (rows, 1)), np.ones(rows)
+    shown = ts, nothing, nothing, history, slate, half, places, clicked
+    steps = Steps(user, np.arange(rows), *shown, ones.astype(np.float32), ones.astype(bool))
     return steps, Acts(*columns)
 
 
@@ -107,7 +108,9 @@ def test_training_rows_after_the_split_are_caught() -> None:
 def test_item_features_from_after_the_split_are_caught() -> None:
     _, acts = world(5)
     before = popularity_before(acts, N, at=300)
-    assert item_leaks(popularity_before(Acts(*(x[acts.ts < 300] for x in vars(acts).values())), N), before) == []
+    assert (
+        item_leaks(popularity_before(Acts(*(x[acts.ts < 300] for x in vars(acts).values())), N), before) == []
+    )
     whole = popularity_before(acts, N)
     (leak,) = item_leaks(whole, before)
     assert leak.way == "items"

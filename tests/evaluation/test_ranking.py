@@ -80,7 +80,7 @@ def test_agreement_with_scikit_learn() -> None:
 
 
 def test_agreement_with_trec_eval_person_by_person() -> None:
-    """NIST's own program, by its Python binding; its MAP divides by all that is relevant, so k covers them."""
+    """NIST's own program, by its Python binding; its MAP divides by all that is relevant: k covers them."""
     pytrec_eval = pytest.importorskip("pytrec_eval", reason="the peer is an extra of development")
     rng = np.random.default_rng(3)
     people, items, k = 200, 60, 10
@@ -90,9 +90,7 @@ def test_agreement_with_trec_eval_person_by_person() -> None:
     top = top_k(scores, k, rng)
     assert relevant.sum(1).max() <= k
     asked = {str(u): {str(i): 1 for i in np.flatnonzero(row)} for u, row in enumerate(relevant)}
-    found = {
-        str(u): {str(i): float(k - place) for place, i in enumerate(row)} for u, row in enumerate(top)
-    }
+    found = {str(u): {str(i): float(k - place) for place, i in enumerate(row)} for u, row in enumerate(top)}
     names = {"ndcg": f"ndcg_cut_{k}", "precision": f"P_{k}", "recall": f"recall_{k}", "map": f"map_cut_{k}"}
     names |= {"mrr": "recip_rank", "hit_rate": f"success_{k}"}
     theirs = pytrec_eval.RelevanceEvaluator(asked, {*names.values()}).evaluate(found)
@@ -107,7 +105,9 @@ def test_agreement_with_trec_eval_person_by_person() -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(people=st.integers(1, 5), items=st.integers(2, 9), width=st.integers(1, 6), seed=st.integers(0, 2**32 - 1))
+@given(
+    people=st.integers(1, 5), items=st.integers(2, 9), width=st.integers(1, 6), seed=st.integers(0, 2**32 - 1)
+)
 def test_targets_as_lists_say_what_a_matrix_says(people: int, items: int, width: int, seed: int) -> None:
     """Padding and a target that stands twice change nothing."""
     rng = np.random.default_rng(seed)

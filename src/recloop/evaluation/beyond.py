@@ -2,8 +2,8 @@
 
 With R(u) the k items recommended to u, p(i) the share of the log's acts that went to i:
 
-    diversity        mean over pairs of R(u) of 1 - cos(x_i, x_j), x the item features (intra-list
-                     distance: Ziegler et al. 2005, "Improving recommendation lists through topic diversification")
+    diversity        mean over pairs of R(u) of 1 - cos(x_i, x_j), x the item features (intra-list distance:
+                     Ziegler et al. 2005, "Improving recommendation lists through topic diversification")
     novelty          mean over R(u) of -log2 p(i), self-information in bits (Zhou et al. 2010, PNAS 107, 4511)
     popularity       mean over R(u) of p(i) N: 1 if items are met regardless of popularity
     popularity_lift  (mean p in R(u) - mean p in u's history) / the latter, of the means over people
@@ -90,7 +90,7 @@ def diversity(top: np.ndarray, features: np.ndarray) -> np.ndarray:
 
 
 def mean_over(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """float64 (B,): mean of float (N,) values over each row of int64 (B, H), padded with N; 0 for an empty row."""
+    """float64 (B,): mean of float (N,) values over each row of int64 (B, H), padded with N; 0 if empty."""
     real = rows < len(values)
     return np.append(values, 0.0)[rows].sum(1) / np.maximum(real.sum(1), 1)
 

@@ -17,9 +17,16 @@ TITLES = {
 COLOURS = {LEARNED: "#0072b2", "random": "#999999", "most_popular": "#e69f00", "myopic": "#009e73"}
 LOST = "#d55e00"
 INK = "#010203"  # stands for the page's own colour of text, light or dark
-STYLE = dict.fromkeys(
-    ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
-) | {"svg.fonttype": "none", "svg.hashsalt": "recloop", "font.size": 9}
+STYLE: dict[Any, Any] = {
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "recloop",
+    "font.size": 9,
+}
 
 
 def places(figures: dict[str, Any]) -> list[str]:
@@ -55,7 +62,7 @@ def differences(rows: Sequence[dict[str, Any]], rival: str) -> Figure:
     error = np.array([[row["difference"] - row["low"], row["high"] - row["difference"]] for row in shown]).T
     colours = [LOST if row["loses"] else COLOURS[LEARNED] for row in shown]
     if len(shown):
-        axis.errorbar(middle, at, xerr=error, fmt="none", ecolor=colours)
+        axis.errorbar(middle, at, xerr=error, fmt="none", ecolor=colours)  # type: ignore[arg-type]
         axis.scatter(middle, at, c=colours, s=14, zorder=3)
     names = [f"{row['by']}: {row['value']} ({row['people']})" for row in shown]
     axis.set_yticks(at, names, parse_math=False)

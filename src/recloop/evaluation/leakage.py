@@ -71,9 +71,7 @@ def training_leaks(ts: np.ndarray, at: int) -> list[Leak]:
     late = int((ts >= at).sum())
     if not late:
         return []
-    return [
-        Leak("training", late, len(ts), f"{late} of {len(ts)} training rows are not older than the split")
-    ]
+    return [Leak("training", late, len(ts), f"{late} of {len(ts)} training rows are not before the split")]
 
 
 def item_leaks(used: np.ndarray, before: np.ndarray) -> list[Leak]:
@@ -81,9 +79,7 @@ def item_leaks(used: np.ndarray, before: np.ndarray) -> list[Leak]:
     differ = ~np.isclose(used, before, rtol=1e-6, atol=1e-9, equal_nan=True).reshape(len(used), -1).all(1)
     if not differ.any():
         return []
-    why = (
-        f"{int(differ.sum())} of {len(used)} items have features that the log before the split does not give"
-    )
+    why = f"{int(differ.sum())} of {len(used)} items have other features than the log before the split gives"
     return [Leak("items", int(differ.sum()), len(used), f"{why}; the first is item {int(differ.argmax())}")]
 
 

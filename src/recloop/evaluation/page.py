@@ -11,7 +11,8 @@ from recloop.evaluation import charts
 from recloop.evaluation.charts import TITLES, as_svg, label, places
 
 STYLE = """
-:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--rule:#d5d9de;--soft:#5d6770;--bad:#b03a00;--box:#f4f6f8}
+:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--rule:#d5d9de;--soft:#5d6770;--bad:#b03a00;
+--box:#f4f6f8}
 @media(prefers-color-scheme:dark){:root{--ink:#e4e7ea;--paper:#14171a;--rule:#3a4047;--soft:#9aa4ad;--bad:#ff9a66;
 --box:#1d2226}}
 *{box-sizing:border-box}
@@ -34,8 +35,8 @@ def page(figures: Mapping[str, Any], curve: Sequence[tuple[float, float]]) -> st
     algorithm = str(figures["algorithm"])
     parts = [
         f"<h1>Evaluation of {escape(str(figures.get('policy', algorithm)))}</h1>",
-        f'<p class="soft">{escape(algorithm)}; {figures["people"]:,} simulated people, the same with the same luck'
-        " for every policy. Intervals are at 95 %.</p>",
+        f'<p class="soft">{escape(algorithm)}; {figures["people"]:,} simulated people, the same with the same'
+        " luck for every policy. Intervals are at 95 %.</p>",
         *_warnings(figures),
         *_value(figures, algorithm),
         *_slices(figures),
@@ -60,8 +61,8 @@ def warnings(figures: Mapping[str, Any]) -> list[str]:
     for row in figures.get("slices", []):
         if row["loses"]:
             found.append(
-                f"{row['by']} {row['value']} ({row['people']} people): {row['difference']:+.2f} against {rival},"
-                f" {row['low']:+.2f} to {row['high']:+.2f}, p = {row['p']:.2g} after Holm"
+                f"{row['by']} {row['value']} ({row['people']} people): {row['difference']:+.2f} against"
+                f" {rival}, {row['low']:+.2f} to {row['high']:+.2f}, p = {row['p']:.2g} after Holm"
             )
     for name, gap in figures.get("lift", {}).items():
         if gap["high"] < 0:
@@ -81,7 +82,7 @@ def _value(figures: Mapping[str, Any], algorithm: str) -> list[str]:
     parts = ["<h2>Value</h2>"]
     for place in places(dict(figures)):
         rows = [
-            {"policy": label(name, algorithm)} | {k: v for k, v in row.items()}
+            {"policy": label(name, algorithm)} | dict(row)
             for name, row in sorted(figures[place].items(), key=lambda row: -row[1]["value"])
         ]
         parts += [f"<h3>{escape(TITLES[place])}</h3>", as_svg(charts.values, figures, [place]), table(rows)]
@@ -102,8 +103,8 @@ def _slices(figures: Mapping[str, Any]) -> list[str]:
     rival = str(figures["rival"])
     shown = [dict(row) | {"loses": "loses" if row["loses"] else ""} for row in rows]
     return [
-        f"<h2>For whom</h2><p>Policy minus {escape(label(rival, ''))}, person by person. Each interval is of its"
-        " slice alone; p is adjusted for all slices (Holm).</p>",
+        f"<h2>For whom</h2><p>Policy minus {escape(label(rival, ''))}, person by person. Each interval is of"
+        " its slice alone; p is adjusted for all slices (Holm).</p>",
         as_svg(charts.differences, rows, rival),
         table(shown),
     ]

@@ -29,10 +29,10 @@ def evaluate(judge: Judge, policy: Policy, truth: GroundTruth | None) -> dict[st
 
     ``user_model`` and, given the ``truth``, ``truth`` hold per policy ``value`` (mean return of a
     session), ``low``, ``high`` and the means of requests, clicks, purchases and, where the market knows it,
-    satisfaction; ``lift`` holds the paired difference to each baseline in the user model, ``truth_lift`` in the
-    truth, ``regret`` that of an oracle to each policy there; ``slices`` the differences to the best baseline
-    (``rival``) in parts of the people; ``off_policy`` the estimates, ``ranking`` and ``ranking_later`` the
-    metrics per policy.
+    satisfaction; ``lift`` holds the paired difference to each baseline in the user model, ``truth_lift`` in
+    the truth, ``regret`` that of an oracle to each policy there; ``slices`` the differences to the best
+    baseline (``rival``) in parts of the people; ``off_policy`` the estimates, ``ranking`` and
+    ``ranking_later`` the metrics per policy.
 
     Raises:
         LeakageError: the held-out people's features know what came later.
@@ -81,7 +81,7 @@ def _by_slice(judge: Judge, returns: dict[str, Returns]) -> dict[str, Any]:
 
 
 def _regret(judge: Judge, truth: GroundTruth, returns: dict[str, Returns]) -> dict[str, dict[str, float]]:
-    """Per policy what the oracle earns more, with its interval, and the share of the oracle's value reached."""
+    """Per policy what the oracle earns more, with its interval, and what share of its value is reached."""
     people, slate = judge.params.evaluation.users, judge.params.serving.slate
     oracle = oracle_value(truth, people, slate, judge.params.market.horizon, judge.seed)
     gaps = {name: paired(found, oracle) for name, found in returns.items()}

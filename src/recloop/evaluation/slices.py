@@ -1,6 +1,7 @@
-"""For whom a policy is better or worse: paired differences in slices of people, corrected for their number."""
+"""For whom a policy is better or worse: paired differences in slices of people, corrected for many tests."""
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from recloop.schema import Item
 LEVEL = 0.05  # of the family: the chance to warn anywhere where nothing is lost
 FEWEST = 20  # people of a slice, below which nothing is tested
 HOURS = 6
-AGES = (f"under {AGE_EDGES[0]}", *(f"{a} to {b - 1}" for a, b in zip(AGE_EDGES, AGE_EDGES[1:], strict=False)))
+AGES = (f"under {AGE_EDGES[0]}", *(f"{a} to {b - 1}" for a, b in pairwise(AGE_EDGES)))
 AGES = (*AGES, f"{AGE_EDGES[-1]} or more", "unknown")
 
 

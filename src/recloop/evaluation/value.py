@@ -73,10 +73,10 @@ def value_in_market(
 
 
 def oracle_value(market: GroundTruth, people: int, slate: int, horizon: int, seed: int) -> Returns:
-    """Returns of who sees every hidden number: the best of the oracle's scores, by the best of ``FORESIGHTS``.
+    """Returns of who sees every hidden number: the oracle's best scores, by the best of ``FORESIGHTS``.
 
-    The same people with the same luck as in ``value_in_market``. It is no upper bound, so regret against it is
-    understated.
+    The same people with the same luck as in ``value_in_market``. It is no upper bound, so regret against it
+    is understated.
     """
 
     def returns(foresight: float) -> Returns:

@@ -118,11 +118,8 @@ class Bench:
         self, word: str, values: Any, weights: Callable[[Log, Any], np.ndarray]
     ) -> tuple[dict[Part, np.ndarray], dict[str, float]]:
         """The value of one parameter with the best validation."""
-        tried = {value: weights(self.learnt, value) for value in values}
-        worth = {
-            value: self.score(neighbours.by_items(self.known["validation"], w))[0]
-            for value, w in tried.items()
-        }
+        known, tried = self.known["validation"], {value: weights(self.learnt, value) for value in values}
+        worth = {value: self.score(neighbours.by_items(known, w))[0] for value, w in tried.items()}
         best = max(worth, key=worth.__getitem__)
         return self._both(lambda known: neighbours.by_items(known, tried[best])), {word: best}
 
@@ -177,8 +174,8 @@ class Bench:
         return {part: state @ tried[best] for part, state in where.items()}, {"penalty": best}
 
     def _blend(self, one: Result, two: Result) -> tuple[dict[Part, np.ndarray], tuple[float, float, float]]:
-        """Standardised scores of the one plus a weight times the other's; the weight with the best validation,
-        its NDCG and reward-weighted NDCG."""
+        """Standardised scores of the one plus a weight times the other's; the weight with the best
+        validation, its NDCG and reward-weighted NDCG."""
         tried = {w: _z(one.validation) + w * _z(two.validation) for w in BLENDS}
         worth = {w: self.score(scores) for w, scores in tried.items()}
         best = max(worth, key=worth.__getitem__)

@@ -1,8 +1,8 @@
 """A linear next-item model in closed form, and a reinforced one.
 
-A state s is what was met lately, the item before last a_1 = ``FADING`` times the last one: x_s in R^N; the
-reinforced model's state has also whether it was liked, R^2N. With X the states of the log's every step and Y the
-one-hot items that came next,
+A state s is what was met lately, the item before last ``FADING`` times the last one: x_s in R^N; the
+reinforced model's state has also whether it was liked, R^2N. With X the states of the log's every step and Y
+the one-hot items that came next,
 
     B = (X'X + penalty I)^-1 X'Y
 
@@ -13,9 +13,10 @@ Reinforced, each step counts by its advantage over a critic, which is linear too
 "Exponentially weighted imitation learning for batched historical data", eq. 4):
 
     G = r + gamma r' + gamma^2 r'' + ...      v = (X'X + penalty I)^-1 X'G
-    w = min(exp(beta (G - X v) / sigma), cap) B = (X'X + penalty I)^-1 X' diag(w / mean w) Y
+    w = min(exp(beta (G - X v) / sigma), cap)    B = (X'X + penalty I)^-1 X' diag(w / mean w) Y
 
-so that B estimates p(i | s) E[w | s, i]: likely items, the more so the more they are worth. beta = 0 imitates.
+so that B estimates p(i | s) E[w | s, i]: likely items, the more so the more they are worth. beta = 0
+imitates.
 """
 
 from dataclasses import dataclass

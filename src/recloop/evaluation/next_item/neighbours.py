@@ -41,8 +41,8 @@ def cosine(learnt: Log, neighbours: int) -> np.ndarray:
 
 
 def ease(learnt: Log, penalty: float) -> np.ndarray:
-    """float32 (N, N): B = I - P diag(1 / diag P), P = (X'X + penalty I)^-1 (Steck 2019, "Embarrassingly shallow
-    autoencoders for sparse data", eq. 8)."""
+    """float32 (N, N): B = I - P diag(1 / diag P), P = (X'X + penalty I)^-1 (Steck 2019, "Embarrassingly
+    shallow autoencoders for sparse data", eq. 8)."""
     met = matrix(learnt)
     gram = (met.T @ met).toarray().astype(np.float64)
     gram[np.diag_indices_from(gram)] += penalty

@@ -1,9 +1,10 @@
 """The protocol: leave-last-out over the whole catalogue.
 
-Of every person the last item is the test, the one before it the validation, the rest is learnt from. All items
-are ranked but those that the person met before; nothing is sampled. Everything that is chosen (parameters, when
-to stop) is chosen on the validation. In the test the validation's item is part of what is known; no model is
-fitted again. Ties in time keep the order of the item's identifier, which says nothing of taste.
+Of every person the last item is the test, the one before it the validation, the rest is learnt from. All
+items are ranked but those that the person met before; nothing is sampled. Everything that is chosen
+(parameters, when to stop) is chosen on the validation. In the test the validation's item is part of what is
+known; no model is fitted again. Ties in time keep the order of the item's identifier, which says nothing of
+taste.
 """
 
 from dataclasses import dataclass

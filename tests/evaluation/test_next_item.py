@@ -1,0 +1,153 @@
+"""Next-item prediction: the protocol, the baselines, the closed forms, resuming, and a real log."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from recloop.agents.sequence import Sizes
+from recloop.evaluation.next_item import bench, figures, linear, neighbours
+from recloop.evaluation.next_item.sequences import Log, TooLittleError, ndcg, ranks, read_log, weighted
+from recloop.intake.movielens import read_movielens
+
+ML_100K = Path(__file__).parents[3] / "shared" / "datasets" / "ml-100k"
+TINY = Sizes(dim=8, blocks=1, heads=2, length=10, epochs=4, every=2)
+
+
+def walk(seed: int, people: int = 40, items: int = 30) -> Log:
+    """People walk on a circle of items, with steps of one or two, who like every third item."""
+    rng = np.random.default_rng(seed)
+    rows = [(rng.integers(items) + rng.integers(1, 3, 12).cumsum()) % items for _ in range(people)]
+    return Log(rows, [(row % 3 == 0).astype(float) for row in rows], items)
+
+
+def test_the_parts_never_overlap_and_nothing_hidden_is_known() -> None:
+    log = walk(0)
+    for learnt, before, then, row in zip(
+        log.learnt().items, log.known("validation").items, log.known("test").items, log.items, strict=True
+    ):
+        np.testing.assert_array_equal(learnt, row[:-2])
+        np.testing.assert_array_equal(before, row[:-2])
+        np.testing.assert_array_equal(then, row[:-1])
+    assert log.hidden("validation")[0].tolist() == [row[-2] for row in log.items]
+    assert log.hidden("test")[0].tolist() == [row[-1] for row in log.items]
+    assert log.hidden("test")[1].tolist() == [row[-1] for row in log.rewards]
+
+
+def test_ranks_by_hand() -> None:
+    known = Log([np.array([0]), np.array([3])], [np.ones(1), np.ones(1)], 4)
+    scores = np.array([[9.0, 2.0, 3.0, 1.0], [5.0, 1.0, 5.0, 7.0]])
+    found = ranks(scores, known, np.array([1, 0]))
+    assert found.tolist() == [1, 0.5]  # item 0 was met; a tie counts half
+    np.testing.assert_allclose(ndcg(np.array([0, 1, 9, 10])), [1, 1 / np.log2(3), 1 / np.log2(11), 0])
+    assert weighted(np.array([1.0, 0.5, 0.0]), np.array([1.0, 1.0, 0.0])) == 0.75
+    with pytest.raises(ValueError, match="finite"):
+        ranks(np.full((2, 4), np.nan), known, np.array([1, 0]))
+
+
+def test_ease_is_the_best_of_all_weights_without_a_diagonal() -> None:
+    """Item by item a ridge regression on the others: what its closed form is derived from."""
+    log, penalty = walk(1), 3.0
+    x = neighbours.matrix(log).toarray().astype(float)
+    weights = neighbours.ease(log, penalty)
+    for item in range(0, log.count, 7):
+        others = np.delete(np.arange(log.count), item)
+        gram = x[:, others].T @ x[:, others] + penalty * np.eye(len(others))
+        expected = np.linalg.solve(gram, x[:, others].T @ x[:, item])
+        np.testing.assert_allclose(weights[others, item], expected, atol=1e-5)
+        assert weights[item, item] == 0
+
+
+def test_item_neighbours_by_hand() -> None:
+    log = Log([np.array([0, 1]), np.array([0, 1, 2]), np.array([2])], [np.ones(2), np.ones(3), np.ones(1)], 3)
+    whole = neighbours.cosine(log, 3)
+    assert whole[0, 1] == pytest.approx(1)
+    assert whole[0, 2] == pytest.approx(1 / 2)
+    nearest = neighbours.cosine(log, 1)
+    assert nearest[:, 0].tolist() == pytest.approx([0, 1, 0])
+    scores = neighbours.by_items(Log([np.array([2])], [np.ones(1)], 3), whole)
+    assert scores[0].tolist() == pytest.approx([0.5, 0.5, 0])
+
+
+def test_the_linear_model_is_ridge_regression_and_its_head_prefers_what_pays() -> None:
+    log = walk(2).learnt()
+    steps = linear.steps(log, likes=False)
+    row = log.items[0]
+    np.testing.assert_allclose(
+        steps.state[2].toarray()[0][row[:3]], linear.FADING ** np.array([2, 1, 0]), rtol=1e-6
+    )
+    solver = linear.Linear(steps, log.count, 5.0)
+    x, y = steps.state.toarray().astype(float), np.eye(log.count)[steps.following]
+    expected = np.linalg.solve(x.T @ x + 5 * np.eye(log.count), x.T @ y)
+    np.testing.assert_allclose(solver.actor(0.0), expected, atol=1e-5)
+    critic = np.linalg.solve(x.T @ x + 5 * np.eye(log.count), x.T @ steps.returns)
+    np.testing.assert_allclose(solver.critic(), critic, atol=1e-6)
+    liked = np.arange(log.count) % 3 == 0
+    share = [float((x @ solver.actor(beta))[:, liked].sum()) for beta in (0.0, 0.3, 1.0)]
+    assert share[0] < share[1] < share[2]
+
+
+def test_likes_are_part_of_the_reinforced_state() -> None:
+    log = Log([np.array([1, 0])], [np.array([1.0, 0.0])], 2)
+    state = linear.states(log, 0.5).toarray()[0]
+    assert state == pytest.approx([1, 0.85, -0.25, 0.85 * 0.25])
+    assert sparse.issparse(linear.states(log, None))
+
+
+def test_what_was_learnt_is_kept_and_another_log_begins_anew(tmp_path: Path) -> None:
+    sizes = {"bce": TINY, "softmax": TINY}
+    log = walk(3)
+    first = bench.Bench(log, sizes, tmp_path)
+    found = first.run(seeds=2)
+    assert {name: len(results) for name, results in found.items()} == {
+        name: 2 if name in bench.SEEDED else 1 for name in bench.TITLES
+    }
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}
+    assert len(kept) == 4
+    again = bench.Bench(log, sizes, tmp_path).run(seeds=2)
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")} == kept
+    for name, results in found.items():
+        for one, two in zip(results, again[name], strict=True):
+            np.testing.assert_array_equal(one.test, two.test)
+    assert bench.Bench(walk(4), sizes, tmp_path).folder != first.folder
+    assert bench.Bench(log, sizes | {"bce": replace(TINY, epochs=6)}, tmp_path).folder != first.folder
+    rows = {row["model"]: row for row in figures.figures(log, found)}
+    assert rows["sasrec_bce"]["ratio"] == rows["sasrec_bce"]["ratio_low"] == 1
+    for row in rows.values():
+        assert row["ndcg_low"] <= row["ndcg"] <= row["ndcg_high"]
+    score = first.score(found["ours_reinforced"][0].validation)
+    assert score[0] >= first.score(found["ours"][0].validation)[0]  # none is taken that loses there
+
+
+def test_the_test_items_change_nothing_that_is_chosen(tmp_path: Path) -> None:
+    """Whatever the last items are: what was fitted, and its validation, stay as they are."""
+    log = walk(5)
+    other = Log([np.append(row[:-1], 0) for row in log.items], log.rewards, log.count)
+    for name in ("popular", "item_knn", "ease", "linear"):
+        mine, theirs = (bench.Bench(x, {"bce": TINY, "softmax": TINY}, tmp_path)._fit(name, 0, {})
+                        for x in (log, other))  # fmt: skip
+        assert mine[1] == theirs[1]
+        np.testing.assert_array_equal(mine[0]["test"], theirs[0]["test"])
+
+
+def test_movielens_100k_as_published(tmp_path: Path) -> None:
+    if not ML_100K.exists():
+        pytest.skip(f"MovieLens 100K is not at {ML_100K}")
+    log = read_log(read_movielens(ML_100K), 4.0)
+    assert (len(log.items), log.count, sum(map(len, log.items))) == (943, 1682, 100_000)
+    assert np.mean(np.concatenate(log.rewards)) == pytest.approx(0.55375)
+    assert all(len(set(row.tolist())) == len(row) for row in log.items)
+    found = bench.Bench(log, {}, tmp_path)
+    score = found.score(neighbours.popular(found.learnt, found.known["validation"]))[0]
+    assert 0.02 < score < 0.05
+    best = found.score(neighbours.by_items(found.known["validation"], neighbours.ease(found.learnt, 200)))[0]
+    assert best > 1.5 * score
+
+
+def test_a_log_of_nobody_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,4,1\n1,2,5,2\n")
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A (1999),Drama\n2,B (1999),Drama\n")
+    with pytest.raises(TooLittleError, match="nobody has 5 ratings"):
+        read_log(read_movielens(tmp_path), 4.0)
