@@ -16,14 +16,16 @@ def cycles(people: int, items: int) -> list[np.ndarray]:
     return [(np.arange(7) + start) % items for start in range(people)]
 
 
-@pytest.mark.parametrize("loss", ["softmax", "bce"])
-def test_it_learns_what_always_comes_next(loss) -> None:
-    log = cycles(60, 10)
-    model = fit(log, 10, loss, TINY, seed=0, judge=lambda m: float((m.rank(log).argmax(1) == after).mean()))
-    assert (model.rank(log).argmax(1) == after).mean() == 1
+@pytest.mark.parametrize(("loss", "share"), [("softmax", 0.95), ("bce", 0.15)])
+def test_it_learns_what_always_comes_next(loss, share) -> None:
+    """One negative a step tells little of 40 items in so few passes: six times chance."""
+    log, following = cycles(120, 40), (np.arange(120) + 7) % 40
+    sizes = Sizes(**{**vars(TINY), "epochs": 30, "patience": 30})
 
+    def right(model: NextItem) -> float:
+        return float((model.rank(log).argmax(1) == following).mean())
 
-after = np.array([(7 + start) % 10 for start in range(60)])
+    assert right(fit(log, 40, loss, sizes, seed=0, judge=right)) >= share
 
 
 def test_the_future_does_not_reach_the_past() -> None:

@@ -36,11 +36,11 @@ def two_logs(rows: int, seed: int) -> SimpleNamespace:
 
 
 def test_estimates_reach_a_truth_that_the_logging_policy_misses() -> None:
-    rows = {(row["to"], row["estimator"]): row for row in compare_policies(two_logs(20_000, 0))}  # type: ignore[arg-type]
+    rows = {(row["to"], row["estimator"]): row for row in compare_policies(two_logs(8_000, 0))}  # type: ignore[arg-type]
     for target, truth in (("bts", (0.33 + 0.28) / 2), ("random", 0.25)):
-        assert rows[target, "ips"]["truth"] == pytest.approx(truth, abs=0.012)
+        assert rows[target, "ips"]["truth"] == pytest.approx(truth, abs=0.02)
         for name in ("ips", "snips"):
-            assert rows[target, name]["estimate"] == pytest.approx(truth, abs=0.02)
+            assert rows[target, name]["estimate"] == pytest.approx(truth, abs=0.03)
             assert rows[target, name]["low"] < truth < rows[target, name]["high"]
             assert rows[target, name]["error"] < rows[target, "log"]["error"] / 2
             assert rows[target, name]["error"] <= rows[target, name]["error_high"]

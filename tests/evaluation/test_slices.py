@@ -1,5 +1,7 @@
 """Slices of people: who is in which, Holm's correction, and a loss that is planted in one of them."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -72,9 +74,10 @@ def test_holm_rejects_what_stepping_down_rejects(p: list[float], level: float) -
     np.testing.assert_array_equal(holm(np.array(p)) < level, rejected)
 
 
-def crowd(seed: int, lost: float) -> tuple[Returns, Returns]:
-    """800 people; the policy earns ``lost`` less among those with a tv, and the same elsewhere."""
-    rng = np.random.default_rng(seed)
+@lru_cache
+def town() -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """What is seen of 800 people, and their devices."""
+    rng = np.random.default_rng(0)
     sexes, devices = rng.choice(["F", "M"], 800), rng.choice(["phone", "tv"], 800)
     start = observed(
         [
@@ -82,6 +85,12 @@ def crowd(seed: int, lost: float) -> tuple[Returns, Returns]:
             for i, (sex, device) in enumerate(zip(sexes, devices, strict=True))
         ]
     )
+    return start, devices
+
+
+def crowd(seed: int, lost: float) -> tuple[Returns, Returns]:
+    """The policy earns ``lost`` less among those with a tv, and the same elsewhere."""
+    rng, (start, devices) = np.random.default_rng(seed), town()
     none, rival = np.zeros(800, np.int64), rng.normal(10, 3, 800)
     mine = rival + rng.normal(0, 1, 800) - lost * (devices == "tv")
     return Returns(mine, none, none, none, None, start), Returns(rival, none, none, none, None, start)

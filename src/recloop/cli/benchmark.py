@@ -82,8 +82,8 @@ def _said(rows: list[dict[str, Any]], head: dict[str, float]) -> str:
     lifted = "surely" if head["reward_ndcg_low"] > 1 else "not surely" if head["reward_ndcg"] > 1 else "not"
     return (
         f"Ours to SASRec-BCE {ours['ratio']:.2f} ({ours['ratio_low']:.2f} to {ours['ratio_high']:.2f}): the"
-        f" aim of 1.3 is {reached}. The reinforced head times reward-weighted NDCG by {head['reward_ndcg']:.3f}"
-        f" ({head['reward_ndcg_low']:.3f} to {head['reward_ndcg_high']:.3f}), {lifted} above 1, and NDCG by"
+        f" aim of 1.3 is {reached}. The reinforced head times reward-weighted NDCG by"
+        f" {head['reward_ndcg']:.3f} ({head['reward_ndcg_low']:.3f} to {head['reward_ndcg_high']:.3f}), {lifted} above 1, and NDCG by"
         f" {head['ndcg']:.3f} ({head['ndcg_low']:.3f} to {head['ndcg_high']:.3f})."
     )
 

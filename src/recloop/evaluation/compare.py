@@ -23,8 +23,8 @@ def compare(
 
     ``difference`` is the paired difference of value in the test people's user model (``champion``,
     ``challenger``, ``difference``, ``low``, ``high``), or None without a champion; ``slices`` the same in
-    parts of the people (see ``slices.Slice``), empty without one. ``champion`` (or None) and ``challenger`` hold
-    each one's ``name``, ``value``, ``off_policy`` and ``ranking``.
+    parts of the people (see ``slices.Slice``), empty without one. ``champion`` (or None) and ``challenger``
+    hold each one's ``name``, ``value``, ``off_policy`` and ``ranking``.
     """
     judge = Judge.load(features, user_models, params, seed)
     report: dict[str, Any] = {"difference": None, "slices": [], "champion": None}

@@ -128,9 +128,7 @@ def write_report(figures: dict[str, Any], folder: Path, curve: Path | None = Non
     _table(folder / "value.csv", ("policy", "value", "low", "high", "where"), values)
     parts = [(f"{r['by']}: {r['value']}", r["difference"], r["low"], r["high"]) for r in figures["slices"]]
     _table(folder / "slices.csv", ("slice", "difference", "low", "high"), parts)
-    figure = charts.values(figures, places(figures))
-    figure.suptitle(f"What a policy is worth ({figures['people']} people)")
-    figure.savefig(folder / "evaluation.png", dpi=130, metadata={"Software": None})
+    charts.save_values(figures, folder / "evaluation.png")
     (folder / "evaluation.html").write_text(page(figures, _points(curve)), encoding="utf-8")
 
 

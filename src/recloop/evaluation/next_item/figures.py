@@ -1,5 +1,6 @@
 """What a run of the benchmark says: means over seeds, intervals over people, ratios to the baseline."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -83,13 +84,16 @@ def _mean(values: np.ndarray, weight: np.ndarray) -> float:
 
 
 def _drawn(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """float64 (DRAWS,): the same people are drawn for any values, seeds by their number."""
-    rng = np.random.default_rng(0)
+    """float64 (DRAWS,): weighted means of float (S, U); any values of as many people meet the same draws."""
     seeds, people = values.shape
-    means = np.empty(DRAWS)
-    for at in range(DRAWS):
-        who = rng.integers(0, people, people)
-        luck = np.random.default_rng([1, at, seeds]).integers(0, seeds, seeds)
-        own = weight[who]
-        means[at] = values[np.ix_(luck, who)].mean(0) @ own / max(own.sum(), 1e-12)
-    return means
+    counts = _counts(people, 0)
+    luck = _counts(seeds, 1)
+    sums = counts @ (values * weight).T
+    return (luck * sums).sum(1) / seeds / np.maximum(counts @ weight, 1e-12)
+
+
+@lru_cache
+def _counts(size: int, stream: int) -> np.ndarray:
+    """float64 (DRAWS, size): how often each of ``size`` is drawn in a resample."""
+    rng = np.random.default_rng([stream, size])
+    return rng.multinomial(size, np.full(size, 1 / size), DRAWS).astype(np.float64)
