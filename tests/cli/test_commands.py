@@ -91,3 +91,36 @@ def test_a_rollout_that_is_not_open_cannot_be_promoted(run):
 
 def test_down_without_up_says_so(run):
     assert "was not up" in run("down").stdout
+
+
+def test_benchmark_says_what_is_missing(run, tmp_path):
+    for name in ("movielens", "open-bandit"):
+        answer = run("benchmark", name, "--data", str(tmp_path))
+        assert answer.exit_code == 1
+        assert "looked for" in " ".join(answer.stderr.split())
+
+
+def test_benchmark_writes_figures_and_says_its_protocol(run, tmp_path, monkeypatch):
+    from recloop.agents.sequence import Sizes
+    from recloop.evaluation.next_item import bench
+
+    tiny = Sizes(dim=8, blocks=1, length=8, epochs=2)
+    monkeypatch.setattr(bench, "QUICK", {"bce": tiny, "softmax": tiny})
+    ratings = [
+        f"{u},{(u + s * (1 + u % 2)) % 12},{3 + (u + s) % 3},{100 + s}" for u in range(30) for s in range(8)
+    ]
+    (tmp_path / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *ratings, ""]))
+    movies = [f"{i},Film {i} (1999),Drama" for i in range(12)]
+    (tmp_path / "movies.csv").write_text("\n".join(["movieId,title,genres", *movies, ""]))
+    answer = run(
+        "benchmark", "movielens", "--data", str(tmp_path), "--quick", "--json", str(tmp_path / "out.json")
+    )
+    assert answer.exit_code == 0, answer.output
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert figures["log"]["people"] == 30
+    assert [row["model"] for row in figures["models"]] == list(bench.TITLES)
+    assert figures["models"][0]["seeds"] == 2
+    said = " ".join(answer.stdout.split())
+    assert "All items are ranked, without sampling" in said
+    assert "the aim of 1.3 is" in said
+    assert "smaller than 1M" in said

@@ -23,6 +23,7 @@ from recloop.evaluation import (
     value_in_market,
     write_report,
 )
+from recloop.evaluation.leakage import LeakageError
 from recloop.evaluation.off_policy import predicted_reward
 from recloop.features import Catalogue, FeatureSpec, Steps
 from recloop.features.build import build_features
@@ -233,6 +234,15 @@ def test_the_report_holds_what_was_measured(
     }
     for row in rows:
         assert float(row["value"]) == pytest.approx(figures[row["where"]][row["policy"]]["value"], abs=1e-5)
+    page = (tmp_path / "reports" / "evaluation.html").read_text()
+    assert figures["samples"][0]["slate"][0].replace("'", "&#x27;") in page
+    assert set(figures["regret"]) == names
+    assert 0 < figures["regret"]["policy"]["low"] < figures["regret"]["random"]["regret"]
+    assert {"satisfaction"} == set(figures["truth"]["policy"]) - set(figures["user_model"]["policy"])
+    assert {row["by"] for row in figures["slices"]} == {"history", "category", "age", "sex", "device", "hour"}
+    assert sum(row["people"] for row in figures["slices"] if row["by"] == "sex") == figures["people"]
+    assert figures["ranking"]["policy"]["miscalibration"] > 0
+    assert figures["ranking_later_leaks"]  # the train people's log goes on after the split
     assert (tmp_path / "reports" / "evaluation.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -245,6 +255,21 @@ def test_the_same_seed_gives_the_same_bytes_and_no_truth_is_needed(
     for file in ("evaluation.json", "value.csv", "evaluation.png"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert "truth" not in json.loads((tmp_path / "one" / "evaluation.json").read_text())
+
+
+def test_features_that_know_the_answer_stop_the_evaluation(
+    judge: Judge, market: GroundTruth, tmp_path: Path
+) -> None:
+    policy = export(judge, market, tmp_path / "policy", market.offers.quality)
+    steps, acted = judge.steps, judge.steps.clicked >= 0
+    history = steps.history.copy()
+    history[acted, 0] = steps.slate[acted, steps.clicked[acted]]  # as it is after the act
+    with pytest.raises(LeakageError, match="histories hold an item that the person acted on only later"):
+        evaluate(replace(judge, steps=replace(steps, history=history)), policy, None)
+    popularity = judge.catalogue.popularity + np.bincount(judge.acts.item, minlength=SMALL["items"])
+    seen = replace(judge, catalogue=replace(judge.catalogue, popularity=popularity))
+    with pytest.raises(LeakageError, match="items have other features"):
+        evaluate(seen, policy, None)
 
 
 def test_the_random_policy_is_estimated_near_its_value_on_the_log(judge: Judge) -> None:
@@ -283,6 +308,8 @@ def test_comparing_a_policy_with_itself_finds_nothing(
     json.dumps(report, allow_nan=False)
     assert report["difference"]["difference"] == report["difference"]["low"] == 0
     assert report["champion"] == report["challenger"]
+    assert report["slices"]
+    assert not any(row["loses"] or row["difference"] for row in report["slices"])
 
 
 def test_a_better_challenger_is_seen_and_no_champion_leaves_no_difference(

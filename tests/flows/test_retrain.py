@@ -44,6 +44,10 @@ with open("reports/registered.json", "w") as file:
     json.dump({"run_id": run.info.run_id, "version": version.version}, file)
 """
 VALUE = {"policy": {"value": 12.34, "low": 11.0, "high": 13.0}}
+LOST = {
+    "by": "category", "value": "[x](javascript:y)<b>", "people": 90, "difference": -1.0, "low": -2.0,
+    "high": -0.5, "p": 0.001, "loses": True,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +67,9 @@ def project(tmp_path, home, monkeypatch, prefect):
     Path("dvc.yaml").write_text(GRAPH.format(word="one"))
     Path("register.py").write_text(REGISTER)
     Path("reports").mkdir()
-    Path("reports/evaluation.json").write_text(json.dumps({"user_model": VALUE}))
+    Path("reports/evaluation.json").write_text(
+        json.dumps({"user_model": VALUE, "rival": "random", "slices": [LOST]})
+    )
     Path("reports/evaluation.png").write_bytes(b"a plot")
     monkeypatch.setattr(module, "stage", module.stage.with_options(retry_delay_seconds=0))
     return tmp_path
@@ -93,6 +99,8 @@ def test_a_run_has_a_task_per_stage_its_progress_and_a_report(project):
         json.loads(Path("reports/registered.json").read_text())["run_id"],
         "data:image/png;base64,YSBwbG90",
         "data_docs/index.html",
+        f"[the whole report]({Path('reports/evaluation.html').resolve().as_uri()})",
+        r"- **warning**: category \[x\]\(javascript:y\)\<b\> \(90 people\): -1.00 against random",
         "| snapshot | ran |",
     ):
         assert part in text

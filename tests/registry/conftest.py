@@ -80,6 +80,7 @@ def evidence(tmp_path: Path) -> Evidence:
     (reports / "registered.json").write_text(json.dumps({"version": 3}))
     rows = [f"{step * 10},{step / 2},{step},1,1,{'' if step else 2}" for step in range(300)]
     (reports / "learning_curve.csv").write_text("\n".join(["env_steps,mean_return,a,b,c,rare", *rows]))
+    (reports / "evaluation.html").write_text("<!doctype html>")
     (reports / "evaluation.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     mark = {"catalogue": "f" * 64, "events": 20, "impressions": 50, "source": "market"}
     (tmp_path / "watermark.json").write_text(json.dumps(mark))

@@ -39,6 +39,8 @@ def test_a_run_keeps_params_metrics_plots_data_and_code(
     assert run.data.tags["git_dirty"] in ("true", "false")
     assert json.loads(run.data.tags["watermark"])["events"] == 20
     assert [file.path for file in client.list_artifacts(found.run_id, "plots")] == ["plots/evaluation.png"]
+    kept = [file.path for file in client.list_artifacts(found.run_id, "reports")]
+    assert kept == ["reports/evaluation.html", "reports/evaluation.json"]
     (used,) = run.inputs.dataset_inputs
     assert used.dataset.digest == "0123456789abcdef0123456789abcdef.dir"
     assert used.dataset.name == "market snapshot"

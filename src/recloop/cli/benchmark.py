@@ -61,15 +61,12 @@ def _about(log: "Log") -> dict[str, Any]:
 
 
 def _row(row: dict[str, Any]) -> dict[str, str]:
-    def shown(name: str) -> str:
-        return f"{row[name]:.4f} ({row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f})"
-
     return {
         "model": row["title"],
-        "NDCG@10": shown("ndcg"),
-        "hit rate@10": shown("hit_rate"),
-        "reward-weighted NDCG@10": shown("reward_ndcg"),
-        "to SASRec-BCE": f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})",
+        "NDCG@10": _between(row, "ndcg", 4),
+        "hit rate@10": _between(row, "hit_rate", 4),
+        "reward-weighted NDCG@10": _between(row, "reward_ndcg", 4),
+        "to SASRec-BCE": _between(row, "ratio", 2),
         "seeds": str(row["seeds"]),
         "s": f"{row['seconds']:.0f}",
     }
@@ -81,11 +78,15 @@ def _said(rows: list[dict[str, Any]], head: dict[str, float]) -> str:
     reached = "reached" if ours["ratio"] >= 1.3 else "missed"
     lifted = "surely" if head["reward_ndcg_low"] > 1 else "not surely" if head["reward_ndcg"] > 1 else "not"
     return (
-        f"Ours to SASRec-BCE {ours['ratio']:.2f} ({ours['ratio_low']:.2f} to {ours['ratio_high']:.2f}): the"
-        f" aim of 1.3 is {reached}. The reinforced head times reward-weighted NDCG by"
-        f" {head['reward_ndcg']:.3f} ({head['reward_ndcg_low']:.3f} to {head['reward_ndcg_high']:.3f}), {lifted} above 1, and NDCG by"
-        f" {head['ndcg']:.3f} ({head['ndcg_low']:.3f} to {head['ndcg_high']:.3f})."
+        f"Ours to SASRec-BCE {_between(ours, 'ratio', 2)}: the aim of 1.3 is {reached}. The reinforced head"
+        f" times reward-weighted NDCG by {_between(head, 'reward_ndcg', 3)}, {lifted} above 1, and NDCG by"
+        f" {_between(head, 'ndcg', 3)}."
     )
+
+
+def _between(figures: dict[str, Any], name: str, digits: int) -> str:
+    middle, low, high = (f"{figures[name + end]:.{digits}f}" for end in ("", "_low", "_high"))
+    return f"{middle} ({low} to {high})"
 
 
 @benchmark.command("open-bandit")

@@ -23,8 +23,8 @@ def figures(log: Log, found: dict[str, list[Result]]) -> list[dict[str, Any]]:
     """A row per model, ready for JSON.
 
     ``ndcg``, ``hit_rate`` and ``reward_ndcg`` (weighted by whether the hidden item was liked) with ``_low``
-    and ``_high``, ``validation`` (NDCG), ``ratio`` (of NDCG to ``BASELINE``'s, with its interval), ``seeds``, what
-    was ``chosen`` with the first seed, ``seconds`` per seed.
+    and ``_high``, ``validation`` (NDCG), ``ratio`` (of NDCG to ``BASELINE``'s, with its interval), ``seeds``,
+    what was ``chosen`` with the first seed, ``seconds`` per seed.
     """
     values = {name: _values(log, results) for name, results in found.items()}
     reward = log.hidden("test")[1]
