@@ -63,8 +63,6 @@ class Judge:
     @classmethod
     def load(cls, features: Path, user_models: Path, params: Params, seed: int) -> "Judge":
         """Read what ``build_features`` wrote, and both user models."""
-        with np.load(features / "train.npz", allow_pickle=False) as train:
-            train_ts = train["ts"]
         return cls(
             FeatureSpec.load(features / "spec.json"),
             Catalogue.load(features / "items.npz"),
@@ -76,7 +74,7 @@ class Judge:
             [Item(**row) for row in json.loads((features / "items.json").read_text())],
             Acts.load(features / "test_acts.npz"),
             Acts.load(features / "train_acts.npz"),
-            train_ts,
+            Steps.load(features / "train.npz").ts,
         )
 
     def baselines(self) -> dict[str, Sampler]:

@@ -90,6 +90,7 @@ class Acts(_Arrays):
         ts: int64 (M,), µs since 1970, UTC.
     """
 
+    layout: ClassVar = {"user": ("i", 1), "item": ("i", 1), "ts": ("i", 1)}
     user: np.ndarray
     item: np.ndarray
     ts: np.ndarray

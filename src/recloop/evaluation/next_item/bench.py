@@ -83,7 +83,8 @@ class Bench:
     def _result(self, name: str, seed: int, found: dict[str, list[Result]]) -> Result:
         began = time.perf_counter()
         scores, chosen = self._fit(name, seed, found)
-        return Result(scores["validation"], scores["test"], chosen, time.perf_counter() - began)
+        seconds = chosen.pop("seconds", time.perf_counter() - began)  # of when it was fitted, if it was kept
+        return Result(scores["validation"], scores["test"], chosen, seconds)
 
     def _fit(
         self, name: str, seed: int, found: dict[str, list[Result]]
@@ -127,13 +128,15 @@ class Bench:
         """A transformer's scores, from the folder where they are there."""
         file = self.folder / f"{loss}-{seed}.npz"
         if not file.exists():
+            began = time.perf_counter()
             scores, chosen = self._transformer(loss, seed)
+            chosen["seconds"] = time.perf_counter() - began
             part = file.with_suffix(".part.npz")
-            np.savez(part, validation=scores["validation"], test=scores["test"], passes=chosen["passes"])
+            np.savez(part, validation=scores["validation"], test=scores["test"], **chosen)
             part.rename(file)
         with np.load(file, allow_pickle=False) as kept:
             scores = {"validation": kept["validation"], "test": kept["test"]}
-            return scores, {"passes": float(kept["passes"])}
+            return scores, {name: float(kept[name]) for name in ("passes", "seconds")}
 
     def _transformer(self, loss: Loss, seed: int) -> tuple[dict[Part, np.ndarray], dict[str, float]]:
         torch.set_num_threads(1)  # two threads wait for each other on networks this small
