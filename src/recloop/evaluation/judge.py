@@ -1,11 +1,13 @@
 """The judge: people whom no policy learnt from, as a user model and as a log."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from recloop.evaluation.off_policy import Method, Weighting, estimate, read_log
+from recloop.evaluation.off_policy import Method, Weighting, calibrate, choose, diagnose, estimates, read_log
 from recloop.evaluation.ranking import leave_last_out, rank_last_out
 from recloop.evaluation.value import Returns, value_in_market
 from recloop.features import Catalogue, FeatureSpec, Steps
@@ -14,13 +16,22 @@ from recloop.policy import Sampler, most_popular, uniform
 from recloop.settings import Params
 
 RANKED = 10  # k of the ranking metrics
-ESTIMATES: dict[str, tuple[Method, Weighting]] = {
+ESTIMATES: dict[str, tuple[Method, Weighting | Literal["session"]]] = {
     "dr": ("dr", "prefix"),
+    "sndr": ("sndr", "prefix"),
+    "switch_dr": ("switch_dr", "prefix"),
+    "dr_optimistic": ("dr_optimistic", "prefix"),
+    "dr_pessimistic": ("dr_pessimistic", "prefix"),
+    "dm": ("dm", "prefix"),
     "snips": ("snips", "slate"),
     "ips": ("ips", "slate"),
     "clipped": ("clipped", "slate"),
     "prefix_snips": ("snips", "prefix"),
     "position_snips": ("snips", "position"),
+    "session_pdis": ("pdis", "session"),
+    "session_wpdis": ("wpdis", "session"),
+    "session_dr": ("dr_sequence", "session"),
+    "session_wdr": ("wdr", "session"),
 }
 
 
@@ -36,6 +47,7 @@ class Judge:
         unseen: the user model of the test people, in which values are measured.
         params: params.yaml.
         seed: of all that is drawn.
+        launched: int64 (N,), since when each item is in the catalogue, µs since 1970; None: always.
     """
 
     spec: FeatureSpec
@@ -45,10 +57,12 @@ class Judge:
     unseen: UserModel
     params: Params
     seed: int
+    launched: np.ndarray | None = None
 
     @classmethod
     def load(cls, features: Path, user_models: Path, params: Params, seed: int) -> "Judge":
-        """Read ``spec.json``, ``items.npz``, ``test.npz`` and both user models."""
+        """Read ``spec.json``, ``items.npz``, ``items.json``, ``test.npz`` and both user models."""
+        items = json.loads((features / "items.json").read_text())
         return cls(
             FeatureSpec.load(features / "spec.json"),
             Catalogue.load(features / "items.npz"),
@@ -57,6 +71,7 @@ class Judge:
             UserModel.load(user_models / "test"),
             params,
             seed,
+            np.array([item["created_at"] for item in items], np.int64),
         )
 
     def baselines(self) -> dict[str, Sampler]:
@@ -79,13 +94,18 @@ class Judge:
         return value_in_market(sampler, market or self.unseen, people, slate, horizon, self.seed)
 
     def off_policy(self, sampler: Sampler) -> dict[str, dict[str, float | str | None]]:
-        """Estimates of reward per request on the test people's log, by the names of ``ESTIMATES``."""
+        """Estimates on the test people's log, by the names of ``ESTIMATES``; ready for JSON.
+
+        Reward per request, that of ``session_...`` per session. ``chosen`` is the estimator that the log
+        itself recommends, and why; ``diagnostics`` say whether the log can answer for this policy at all.
+        """
         settings = self.params.evaluation
-        log = read_log(self.steps, sampler, self.learnt, len(self.spec.item_ids), self.seed)
-        minimum, times = settings.minimum_effective_sample, settings.bootstrap
-        return {
-            name: estimate(log, method, weighting, minimum, times, self.seed).as_dict()
-            for name, (method, weighting) in ESTIMATES.items()
+        log = read_log(self.steps, sampler, self.learnt, len(self.spec.item_ids), self.seed, self.launched)
+        given = (settings.minimum_effective_sample, settings.bootstrap, self.seed, diagnose(log))
+        found = estimates(log, ESTIMATES, *given) | {"chosen": choose(log, *given)}
+        calibration = calibrate(self.steps, len(self.spec.item_ids), self.launched)
+        return {name: estimate.as_dict() for name, estimate in found.items()} | {
+            "diagnostics": given[-1].as_dict() | calibration.as_dict()
         }
 
     def ranking(self, sampler: Sampler) -> dict[str, float | None]:
