@@ -61,12 +61,14 @@ class Answer:
         person: int64 (R,).
         weight: float64 (R, K).
         real: bool (R, K).
+        unit: what a row is, for messages.
     """
 
     contributions: np.ndarray
     person: np.ndarray
     weight: np.ndarray
     real: np.ndarray
+    unit: str = "requests"
 
     def support(self) -> dict[str, float]:
         """The fields of an estimate that say what it rests on."""
@@ -110,7 +112,7 @@ def estimates(
     result = {}
     for (name, answer), low, high in zip(answers.items(), lows, highs, strict=True):
         support, alone = answer.support(), questions[name][0] == MODEL_ALONE
-        why = _lacking(log, alone, support, minimum, people)
+        why = _lacking(log, alone, support, answer.unit, minimum, people)
         if why:
             result[name] = Estimate("no-data", why, **support)  # type: ignore[arg-type]
             continue
@@ -131,18 +133,20 @@ def _answer(log: Log, method: Method, weighting: Weighting | Literal["session"])
         sequences = sessions(log)
         real = np.ones(sequences.reward.shape, bool)
         contributions = SEQUENCE_ESTIMATORS[method](sequences)
-        return Answer(contributions, sequences.person, sequences.weight, real)
+        return Answer(contributions, sequences.person, sequences.weight, real, "sessions")
     view = weighed(log, weighting)
     return Answer(ESTIMATORS[method](view), log.person, view.weight, log.real)
 
 
-def _lacking(log: Log, alone: bool, support: Mapping[str, float], minimum: float, people: int) -> str:
+def _lacking(
+    log: Log, alone: bool, support: Mapping[str, float], unit: str, minimum: float, people: int
+) -> str:
     """Why this log says too little; empty where it says enough."""
     if alone:
         return "" if log.modelled else "no model of people's reactions to ask: fit a user model"
     if support["effective_sample"] < minimum:
         return (
-            f"{support['rows']} logged rows count for {support['effective_sample']:.0f} of this policy,"
+            f"{support['rows']} logged {unit} count for {support['effective_sample']:.0f} of this policy,"
             f" fewer than the {minimum:.0f} that are needed: the two policies are too different"
         )
     if people < FEWEST:
