@@ -111,7 +111,7 @@ def test_the_pseudo_inverse_has_a_closed_form_for_independent_positions() -> Non
 
 def test_the_pseudo_inverse_refuses_what_was_never_logged() -> None:
     moments = second_moments(SLATES[SLATES[:, 0] != 2], N)
-    with pytest.raises(ValueError, match="1 .position, item. pairs of the target are never logged"):
+    with pytest.raises(ValueError, match="pairs of the target are never logged"):
         pseudo_inverse_weights(chance_at(SLATES, WANTED), moments, SLATES)
 
 
@@ -220,8 +220,8 @@ def test_properties_of_estimators(log: Log) -> None:
     constant = changed(reward=np.full(log.reward.shape, 3.0), predicted=np.zeros(log.reward.shape))
     found = ESTIMATORS["snips"](weighed(constant, "slate")).mean()
     assert found == pytest.approx(3.0 * log.reward.shape[1], rel=1e-9)
-    flat = Sequences(constant.ratio, constant.ratio, constant.ratio, constant.ratio, log.person)
-    flat = Sequences(np.full(flat.reward.shape, 3.0), flat.ratio, *(np.zeros(flat.reward.shape),) * 2, log.person)
+    none = np.zeros(log.ratio.shape)
+    flat = Sequences(none + 3.0, log.ratio, none, none, log.person)
     assert wpdis(flat).mean() == pytest.approx(3.0 * log.reward.shape[1], rel=1e-9)
     alike = changed(ratio=np.ones(log.ratio.shape))
     for name in ("ips", "snips", "clipped"):

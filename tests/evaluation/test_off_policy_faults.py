@@ -1,4 +1,4 @@
-"""Refusals: a fault is planted in a sound log, and the reason must name it; a sound log must not be refused."""
+"""Refusals: a fault is planted in a sound log, and the reason names it; a sound log is not refused."""
 
 from dataclasses import replace
 

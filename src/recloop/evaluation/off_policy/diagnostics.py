@@ -135,8 +135,8 @@ def _mean_weight(ratio: np.ndarray, real: np.ndarray, person: np.ndarray) -> tup
 
     Given the items above it each w has mean 1, so that sums over a slate and over a person's requests are
     sums of what has mean 0. Few large weights carry the mean: without them it looks too small and too sure.
-    So t is corrected for skewness g, ``t + g t^2 / (3 sqrt n) + g^2 t^3 / (27 n) + g / (6 sqrt n)`` (Hall 1992,
-    "On the removal of skewness by transformation", eq. 2.3).
+    So t is corrected for skewness g: ``t + g t^2 / (3 sqrt n) + g^2 t^3 / (27 n) + g / (6 sqrt n)`` (Hall
+    1992, "On the removal of skewness by transformation", section 2).
     """
     share = real.sum(1).mean()
     centred = np.where(real, ratio - 1, 0).sum(1) / share
