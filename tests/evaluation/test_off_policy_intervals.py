@@ -11,6 +11,7 @@ from recloop.evaluation.off_policy import (
     bootstrap,
     choose,
     clustered_bernstein,
+    diagnose,
     empirical_bernstein,
     estimates,
     slope,
@@ -215,8 +216,9 @@ def test_intervals_cover_the_generated_market_s_truth() -> None:
             part["ratio"], part["reward"], person=part["person"], session=part["person"], ts=part["ts"],
             predicted=part["predicted"], direct=part["direct"],
         )  # fmt: skip
-        found = estimates(log, questions, 50, 300, time)  # type: ignore[arg-type]
-        found["chosen"] = choose(log, 50, 300, time)
+        sound = diagnose(log)
+        found = estimates(log, questions, 50, 300, time, sound)  # type: ignore[arg-type]
+        found["chosen"] = choose(log, 50, 300, time, sound)
         for name, figure in found.items():
             assert figure.low is not None, figure.why
             assert figure.high is not None

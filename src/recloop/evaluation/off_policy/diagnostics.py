@@ -145,7 +145,7 @@ def _mean_weight(ratio: np.ndarray, real: np.ndarray, person: np.ndarray) -> tup
     error = float(values.std(ddof=1)) / n**0.5 if n > 1 else np.inf
     if error <= 1e-12:
         return 1 + gap, 1.0 if abs(gap) < 1e-9 else 0.0
-    t, g = gap / error, float(stats.skew(values))
+    t, g = gap / error, float(np.power((values - gap) / (error * n**0.5), 3).mean())
     t += g * t**2 / (3 * n**0.5) + g**2 * t**3 / (27 * n) + g / (6 * n**0.5)
     return 1 + gap, float(2 * stats.t.sf(abs(t), max(n - 1, 1)))
 
