@@ -1,8 +1,8 @@
-"""Off-policy estimates with intervals, beside SciPy and the Open Bandit Pipeline: their speed, and their error.
+"""Off-policy estimates with intervals, beside SciPy and the Open Bandit Pipeline: speed, and error.
 
 The Open Bandit Pipeline (``make peers``) gets the same arrays; figures must agree before anything is timed.
 The last rows estimate Thompson sampling's click rate from the uniformly random log of the Open Bandit
-dataset, and compare with Thompson sampling's own log (relative estimation error; its interval resamples both).
+dataset, and compare with its own log (relative estimation error; the interval resamples both logs).
 """
 
 import csv
