@@ -92,12 +92,13 @@ def beside_obp(peer: ModuleType, repeats: int) -> Iterator[Row]:
         ), rows, "rows/s", repeats,
     )  # fmt: skip
     for rows in (2_000, 100_000):
-        ratio = rng.lognormal(-0.005, 0.1, (rows, 10))
+        chance = rng.uniform(0.3, 0.9, (rows, 10))
+        ratio = rng.uniform(0.9, 1.1, (rows, 10))
         gained = (rng.random((rows, 10)) < 0.1).astype(float)
         slates = {
             "slate_id": np.repeat(np.arange(rows), 10), "reward": gained.ravel(),
-            "position": np.tile(np.arange(10), rows), "pscore_cascade": np.full(10 * rows, 1e-3),
-            "evaluation_policy_pscore_cascade": ratio.cumprod(1).ravel() * 1e-3,
+            "position": np.tile(np.arange(10), rows), "pscore_cascade": chance.cumprod(1).ravel(),
+            "evaluation_policy_pscore_cascade": (chance * ratio).cumprod(1).ravel(),
         }  # fmt: skip
         several = peer.SelfNormalizedSlateRewardInteractionIPS(len_list=10)
         log = Log.of(ratio, gained)

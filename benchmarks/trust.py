@@ -69,7 +69,7 @@ def alarms(times: int) -> Iterator[Row]:
                 found.append((ours.mean_weight_p < 1e-4, stats.ttest_1samp(sample, 1).pvalue < 1e-4))
             mine, other = np.array(found, float).T
             case = f"{rows} rows, weights up to {weight.max():.0f}"
-            yield row(case, "false alarms", mine, "t test", other, "lower")
+            yield row(case, "false alarms", mine, "t test", other, "lower", 0.5 / times)
 
 
 def choices(times: int) -> Iterator[Row]:
@@ -104,20 +104,19 @@ def choices(times: int) -> Iterator[Row]:
         yield row(f"choice, {quality} model, 500 rows", "squared error", mine, chain[0].name, other, "lower")
 
 
-def row(case: str, unit: str, mine: np.ndarray, peer: str, other: np.ndarray, better: str) -> Row:
-    """Means over replications; 0 by 0 counts as 1."""
+def row(
+    case: str, unit: str, mine: np.ndarray, peer: str, other: np.ndarray, better: str, least: float = 0.0
+) -> Row:
+    """Means over replications; ``least`` is added to both before they are divided."""
     rng = np.random.default_rng(0)
     again = rng.integers(len(mine), size=(500, len(mine)))
     turn = 1 if better == "higher" else -1
-    ratios = np.array([ratio(mine[a].mean(), other[a].mean()) for a in again]) ** turn
+    ratios = np.array([(mine[a].mean() + least) / (other[a].mean() + least) for a in again]) ** turn
     low, high = np.quantile(ratios, [0.025, 0.975])
     ours, theirs = float(mine.mean()), float(other.mean())
-    return Row(case, unit, ours, peer, theirs, ratio(ours, theirs) ** turn, low, high, better, None)  # type: ignore[arg-type]
-
-
-def ratio(one: float, other: float) -> float:
-    """Of two shares or errors, each a little above 0."""
-    return float((one + 1e-6) / (other + 1e-6))
+    return Row(
+        case, unit, ours, peer, theirs, ((ours + least) / (theirs + least)) ** turn, low, high, better, None
+    )  # type: ignore[arg-type]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
