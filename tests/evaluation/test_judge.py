@@ -266,8 +266,8 @@ def test_items_that_came_late_are_not_held_against_the_log(judge: Judge) -> None
     random = judge.baselines()["random"]
     blind = replace(judge, launched=None).off_policy(random)["diagnostics"]
     told = judge.off_policy(random)["diagnostics"]
-    assert float(blind["mean_weight"] or 0) < 0.97
-    assert float(told["mean_weight"] or 0) == pytest.approx(1, abs=0.03)
+    assert float(blind["mean_weight"] or 0) < float(told["mean_weight"] or 0) - 0.03
+    assert float(told["mean_weight_p"] or 0) > 0.001
 
 
 def test_a_log_without_propensities_is_refused_with_the_reason(judge: Judge) -> None:

@@ -132,13 +132,15 @@ def read_log(
     ever[np.unique(steps.slate[usable])] = True
     ratio, predicted = np.ones(real.shape), np.zeros(real.shape)
     direct, covered = np.zeros(len(usable)), np.ones(len(usable))
+    since = np.zeros(n_items, np.int64) if launched is None else launched
+    late = np.flatnonzero(since > steps.ts.min(initial=np.iinfo(np.int64).max))
     rng = np.random.default_rng([seed, 8])
     observations = steps.observation()
     for part in chunks(len(usable), n_items):
         rows = usable[part]
         observation = {name: x[rows] for name, x in observations.items()}
         slates, positions = steps.slate[rows], steps.position[rows]
-        absent = None if launched is None else launched > steps.ts[rows, None]
+        absent = None if not len(late) else np.where(since[late] > steps.ts[rows, None], late, n_items)
         chosen = target.propensities(observation, slates, absent)
         ratio[part] = np.where(real[part], chosen / np.where(real[part], steps.propensity[rows], 1), 1)
         anew = np.full_like(slates, n_items)
