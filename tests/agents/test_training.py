@@ -222,10 +222,12 @@ def test_what_learns_from_a_log_is_trained_by_the_stage_too(tmp_path, name):
 
 def test_a_log_that_cannot_be_learnt_from_is_refused(tmp_path):
     world(tmp_path)
-    none = np.zeros((0, 1))
-    empty = dict.fromkeys(("user", "session", "ts", "clicked", "reward", "done"), none[:, 0])
-    empty |= {"slate": np.zeros((0, 1), np.int64), "propensity": none, "position": none}
-    empty |= {"profile": none, "context": none, "history": none}
-    Steps(**empty).save(tmp_path / "features" / "train.npz")
+    spec, whole = FeatureSpec.load(tmp_path / "features" / "spec.json"), np.zeros((0, 1), np.int64)
+    Steps(
+        **dict.fromkeys(("user", "session", "ts", "clicked"), whole[:, 0]), slate=whole, position=whole,
+        reward=np.zeros(0, np.float32), done=np.zeros(0, bool), propensity=np.zeros((0, 1)),
+        profile=np.zeros((0, spec.profile_size), np.float32), history=np.zeros((0, HISTORY), np.int64),
+        context=np.zeros((0, spec.context_size), np.float32),
+    ).save(tmp_path / "features" / "train.npz")  # fmt: skip
     with pytest.raises(TrainingError, match="the log shows no item at all"):
         run(tmp_path, params(algorithm="bc"))

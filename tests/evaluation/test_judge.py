@@ -278,6 +278,31 @@ def test_the_random_policy_is_estimated_near_its_value_on_the_log(judge: Judge) 
     assert found["dr"]["outcome"] == "ok"
     assert 0.8 < float(found["dr"]["mean_weight"] or 0) < 1.2
     assert float(found["dr"]["low"] or 0) < float(found["dr"]["value"] or 0) < float(found["dr"]["high"] or 0)
+    assert found["diagnostics"]["outcome"] == found["chosen"]["outcome"] == "ok"
+    assert found["chosen"]["estimator"]
+    assert found["chosen"]["why"]
+    assert float(found["chosen"]["low"] or 0) <= float(found["chosen"]["value"] or 0)
+    assert "low" not in found["dm"]  # an interval that leaves out what the model has wrong would mislead
+    json.dumps(found, allow_nan=False)
+
+
+def test_items_that_came_late_are_not_held_against_the_log(judge: Judge) -> None:
+    """The market launches some items while its log goes on; without their times the weights are too small."""
+    random = judge.baselines()["random"]
+    always = [item.model_copy(update={"created_at": 0}) for item in judge.items]
+    blind = replace(judge, items=always).off_policy(random)["diagnostics"]
+    told = judge.off_policy(random)["diagnostics"]
+    assert float(blind["mean_weight"] or 0) < float(told["mean_weight"] or 0) - 0.03
+    assert float(told["mean_weight_p"] or 0) > 0.001
+
+
+def test_a_log_without_propensities_is_refused_with_the_reason(judge: Judge) -> None:
+    steps = replace(judge.steps, propensity=np.full(judge.steps.propensity.shape, np.nan))
+    found = replace(judge, steps=steps).off_policy(judge.baselines()["random"])
+    for name, figures in found.items():
+        assert figures["outcome"] == "no-data", name
+        assert figures["why"] == "no request in the log has propensities"
+        assert "value" not in figures
 
 
 def test_the_predicted_reward_is_the_mean_of_what_the_user_model_does(judge: Judge) -> None:

@@ -88,7 +88,7 @@ def compare_policies(data: OpenBandit, seed: int = 0) -> list[dict[str, Any]]:
 
 def _aim(table: np.ndarray) -> ByPosition:
     scores = np.log(table).astype(np.float32)
-    return ByPosition(lambda seen: scores[seen["context"][:, 0].astype(np.int64)], 1.0, 0.0, None, table)
+    return ByPosition(lambda seen: scores[seen["context"][:, 0].astype(np.int64)], 1.0, 0.0, table=table)
 
 
 def _judged(found: Any, truth: float, spread: float, rows: int) -> dict[str, Any]:

@@ -4,12 +4,13 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from recloop.evaluation.beyond import Library
 from recloop.evaluation.leakage import Leak, history_leaks, item_leaks, popularity_before, training_leaks
-from recloop.evaluation.off_policy import Method, Weighting, estimate, read_log
+from recloop.evaluation.off_policy import Method, Weighting, calibrate, choose, diagnose, estimates, read_log
 from recloop.evaluation.protocols import Hidden, leave_last_out, rank_all, time_split
 from recloop.evaluation.value import Returns, value_in_market
 from recloop.features import Acts, Catalogue, FeatureSpec, Steps
@@ -20,13 +21,22 @@ from recloop.settings import Params
 
 RANKED = 10  # k of the ranking metrics
 LATER = 0.8  # share of the test people's requests that come before the time split
-ESTIMATES: dict[str, tuple[Method, Weighting]] = {
+ESTIMATES: dict[str, tuple[Method, Weighting | Literal["session"]]] = {
     "dr": ("dr", "prefix"),
+    "sndr": ("sndr", "prefix"),
+    "switch_dr": ("switch_dr", "prefix"),
+    "dr_optimistic": ("dr_optimistic", "prefix"),
+    "dr_pessimistic": ("dr_pessimistic", "prefix"),
+    "dm": ("dm", "prefix"),
     "snips": ("snips", "slate"),
     "ips": ("ips", "slate"),
     "clipped": ("clipped", "slate"),
     "prefix_snips": ("snips", "prefix"),
     "position_snips": ("snips", "position"),
+    "session_pdis": ("pdis", "session"),
+    "session_wpdis": ("wpdis", "session"),
+    "session_dr": ("dr_sequence", "session"),
+    "session_wdr": ("wdr", "session"),
 }
 
 
@@ -97,14 +107,24 @@ class Judge:
         return value_in_market(sampler, market or self.unseen, people, slate, horizon, self.seed)
 
     def off_policy(self, sampler: Sampler) -> dict[str, dict[str, float | str | None]]:
-        """Estimates of reward per request on the test people's log, by the names of ``ESTIMATES``."""
+        """Estimates on the test people's log, by the names of ``ESTIMATES``; ready for JSON.
+
+        Reward per request, that of ``session_...`` per session. ``chosen`` is the estimator that the log
+        itself recommends, and why; ``diagnostics`` say whether the log can answer for this policy at all.
+        """
         settings = self.params.evaluation
-        log = read_log(self.steps, sampler, self.learnt, len(self.spec.item_ids), self.seed)
-        minimum, times = settings.minimum_effective_sample, settings.bootstrap
-        return {
-            name: estimate(log, method, weighting, minimum, times, self.seed).as_dict()
-            for name, (method, weighting) in ESTIMATES.items()
+        log = read_log(self.steps, sampler, self.learnt, len(self.spec.item_ids), self.seed, self.launched)
+        given = (settings.minimum_effective_sample, settings.bootstrap, self.seed, diagnose(log))
+        found = estimates(log, ESTIMATES, *given) | {"chosen": choose(log, *given)}
+        calibration = calibrate(self.steps, len(self.spec.item_ids), self.launched)
+        return {name: estimate.as_dict() for name, estimate in found.items()} | {
+            "diagnostics": given[-1].as_dict() | calibration.as_dict()
         }
+
+    @cached_property
+    def launched(self) -> np.ndarray:
+        """int64 (N,): since when each item is in the catalogue, µs since 1970."""
+        return np.array([item.created_at for item in self.items], np.int64)
 
     @cached_property
     def library(self) -> Library:

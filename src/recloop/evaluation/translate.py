@@ -23,8 +23,8 @@ def sampler_for(policy: Policy, spec: FeatureSpec) -> Sampler:
     to_old = np.array([old.index.get(i, len(old.item_ids)) for i in spec.item_ids] + [len(old.item_ids)])
     known = to_old[:-1] < len(old.item_ids)
     sold_out = np.ones(len(spec.item_ids), bool)
-    excluded = policy.sampler.excluded
-    sold_out[known] = False if excluded is None else excluded[to_old[:-1][known]]
+    own = policy.sampler
+    sold_out[known] = False if own.excluded is None else own.excluded[to_old[:-1][known]]
 
     def score(observation: dict[str, np.ndarray]) -> np.ndarray:
         seen = policy.scores(
@@ -38,8 +38,7 @@ def sampler_for(policy: Policy, spec: FeatureSpec) -> Sampler:
         scores[:, known] = seen[:, to_old[:-1][known]]
         return scores
 
-    how = policy.manifest
-    return Sampler(score, how.temperature, how.exploration, sold_out, how.propensity_floor)
+    return Sampler(score, own.temperature, own.exploration, sold_out, own.floor)
 
 
 def _apply(affine: Affine, x: np.ndarray) -> np.ndarray:

@@ -132,7 +132,7 @@ class Bench:
             scores, chosen = self._transformer(loss, seed)
             chosen["seconds"] = time.perf_counter() - began
             part = file.with_suffix(".part.npz")
-            np.savez(part, validation=scores["validation"], test=scores["test"], **chosen)
+            np.savez(part, validation=scores["validation"], test=scores["test"], **chosen)  # type: ignore[arg-type]
             part.rename(file)
         with np.load(file, allow_pickle=False) as kept:
             scores = {"validation": kept["validation"], "test": kept["test"]}
