@@ -27,10 +27,10 @@ RECORDED = {
     },
     "runs": {"ranking": {"commit": "0123456789", "date": "2026-11-25", "quick": True, "load": 1.2}},
 }  # fmt: skip
-GOLDEN = """
+GOLDEN = f"""
 ## ranking
 
-Ranking metrics at 10: all eight of ours beside scikit-learn's NDCG alone.
+{report.about("ranking")}
 
 `python -m benchmarks.ranking --quick`, at commit 0123456789, 2026-11-25, load 1.2
 
