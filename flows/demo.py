@@ -28,7 +28,7 @@ from recloop.store import open_store
 
 console = Console(width=max(130, Console().width))
 REQUESTS = 2000
-CANARY_REQUESTS = 2400
+CANARY_REQUESTS = 7200
 CANARY_SECONDS = 90.0
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

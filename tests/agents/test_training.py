@@ -96,6 +96,27 @@ def test_a_propensity_floor_that_cannot_be_met_is_refused_before_training(tmp_pa
         run(tmp_path, chosen.model_copy(update={"serving": high}))
 
 
+def test_what_is_sold_out_is_no_part_of_a_greedy_return(tmp_path):
+    world(tmp_path)
+    market = UserModel.load(tmp_path / "user_model")
+
+    def preferring(*order: int):
+        """A network that ranks these items first."""
+        scores = torch.zeros(ITEMS)
+        scores[list(order)] = torch.arange(len(order), 0, -1).float()
+        return lambda profile, context, history: scores.expand(len(profile), -1)
+
+    available = np.ones(ITEMS, bool)
+    available[GOOD] = False
+    best, second = preferring(*GOOD, 11), preferring(11)
+    wanted = greedy_return(second, market, 1, seed=5)
+    assert greedy_return(best, market, 1, seed=5) > 1.5 * wanted
+    assert greedy_return(best, market, 1, seed=5, available=available) == wanted
+    available[:] = False
+    empty = greedy_return(best, market, 2, seed=5, available=available)
+    assert empty == 0
+
+
 def test_an_empty_catalogue_is_refused(tmp_path):
     features = tmp_path / "features"
     features.mkdir()

@@ -192,7 +192,7 @@ def _once(
 
     network, progress = learn(params, shape, opened, market, place, rows)
     slate, luck = params.serving.slate, params.seed + OTHER_LUCK
-    mean = greedy_return(network, market, slate, luck, PEOPLE)
+    mean = greedy_return(network, market, slate, luck, PEOPLE, shape.available)
     return Run(name, params.seed, mean, progress.env_steps)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import torch
 from ray.exceptions import RayError
 from torch import nn
@@ -102,7 +103,7 @@ def learn(
             raise TrainingError(str(error)) from error
         progress = resume(store, algorithm)
         try:
-            return _learn(algorithm, params, judge, store, progress), progress
+            return _learn(algorithm, params, judge, store, progress, shape.available), progress
         except RayError as error:
             failures = failures + 1 if progress.env_steps <= reached else 1
             reached = max(reached, progress.env_steps)
@@ -130,7 +131,12 @@ class _Stop:
 
 
 def _learn(
-    algorithm: MarketAlgorithm, params: Params, judge: Market, store: Path, progress: Progress
+    algorithm: MarketAlgorithm,
+    params: Params,
+    judge: Market,
+    store: Path,
+    progress: Progress,
+    available: np.ndarray | None,
 ) -> nn.Module:
     agent = params.agent
     every = max(1, agent.env_steps // REPORTS)
@@ -152,7 +158,7 @@ def _learn(
             progress.seconds = before + time.monotonic() - start
             if progress.env_steps >= due or progress.env_steps >= agent.env_steps or stop.asked:
                 due += every
-                progress.curve.append(_point(algorithm, judge, params))
+                progress.curve.append(_point(algorithm, judge, params, available))
                 progress.keep_best(algorithm.network(), progress.curve[-1]["mean_return"])
                 bar.set_postfix(greedy=f"{progress.curve[-1]['mean_return']:.2f}")
                 save(store, algorithm, progress)
@@ -168,11 +174,14 @@ def _learn(
         stop.restore()
 
 
-def _point(algorithm: MarketAlgorithm, judge: Market, params: Params) -> dict[str, float]:
+def _point(
+    algorithm: MarketAlgorithm, judge: Market, params: Params, available: np.ndarray | None
+) -> dict[str, float]:
     returns, lengths = algorithm.finished()
+    slate, network = params.serving.slate, algorithm.network()
     return {
         "env_steps": algorithm.env_steps,
-        "mean_return": greedy_return(algorithm.network(), judge, params.serving.slate, params.seed),
+        "mean_return": greedy_return(network, judge, slate, params.seed, available=available),
         "exploring_return": float(returns.mean()) if len(returns) else 0.0,
         "session_length": float(lengths.mean()) if len(lengths) else 0.0,
         "epsilon": algorithm.epsilon,
@@ -182,9 +191,20 @@ def _point(algorithm: MarketAlgorithm, judge: Market, params: Params) -> dict[st
 
 @torch.no_grad()
 def greedy_return(
-    network: nn.Module, market: Market, slate: int, seed: int, people: int = GREEDY_PEOPLE
+    network: nn.Module,
+    market: Market,
+    slate: int,
+    seed: int,
+    people: int = GREEDY_PEOPLE,
+    available: np.ndarray | None = None,
 ) -> float:
-    """Mean return of a session when ``people`` are shown the ``slate`` items of the highest Q."""
+    """Mean return of a session when ``people`` are shown the ``slate`` items of the highest Q.
+
+    ``available`` bool (N,): what may be shown; None: all.
+    """
+    sold_out = torch.zeros(market.n_items, dtype=torch.bool)
+    if available is not None:
+        sold_out = ~torch.as_tensor(available)
     market.seed(seed)
     observation, count = market.reset(people), market.n_items
     size, k = max(1, SCORES_AT_ONCE // count), min(slate, count)
@@ -192,7 +212,9 @@ def greedy_return(
     while alive.any():
         slates = torch.full((people, k), count)
         for rows in alive.nonzero()[:, 0].split(size):
-            slates[rows] = network(*(observation[name][rows] for name in OBSERVATION)).topk(k, 1).indices
+            scores = network(*(observation[name][rows] for name in OBSERVATION))
+            best = scores.masked_fill(sold_out, -torch.inf).topk(k, 1)
+            slates[rows] = best.indices.where(best.values > -torch.inf, count)
         outcome = market.step(slates)
         total += outcome.reward * alive
         alive &= ~outcome.done

@@ -173,7 +173,9 @@ def _learn(params: Params, features: Path, user_model: Path) -> Iterator[dict[st
         for look in range(1, LOOKS + 1):
             while algorithm.env_steps < agent.env_steps * look // LOOKS:
                 algorithm.step()
-            score = greedy_return(algorithm.network(), inputs.judge, params.serving.slate, params.seed)
+            network, available = algorithm.network(), inputs.shape.available
+            slate = params.serving.slate
+            score = greedy_return(network, inputs.judge, slate, params.seed, available=available)
             yield {SCORE: score, "env_steps": algorithm.env_steps, "look": look}
     finally:
         algorithm.stop()
