@@ -13,8 +13,8 @@ import psutil
 
 RECORD = "machine.json"
 PACKAGES = (
-    "numpy", "torch", "ray", "scipy", "polars", "pyarrow", "duckdb", "usearch", "onnxruntime", "bentoml",
-    "gymnasium", "stable-baselines3", "scikit-learn",
+    "numpy", "torch", "ray", "scipy", "polars", "pyarrow", "duckdb", "usearch", "faiss-cpu", "onnxruntime",
+    "bentoml", "gymnasium", "stable-baselines3", "scikit-learn",
 )  # fmt: skip
 
 

@@ -87,6 +87,7 @@ def test_each_slot_has_a_home_of_its_own(tmp_path: Path) -> None:
     for port, home in enumerate(homes, 3001):
         argv, environment = serve_command("recloop_slot:abc", tmp_path / "var", home, "127.0.0.1", port)
         assert environment["BENTOML_HOME"] == str(home)
+        assert environment["OPENBLAS_NUM_THREADS"] == "1"
         assert argv[1:] == [
             "-m",
             "bentoml",

@@ -212,8 +212,11 @@ def _nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def _moments(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float64 (D,) mean and (D, D) covariance: the mean and spread of all scores follow from them."""
+    """float64 (D,) mean and (D, D) covariance: the mean and spread of all scores follow from them.
+
+    Not by BLAS: its threads wait for each other at each of many small products, on a busy machine for long.
+    """
     parts = range(0, len(vectors), AT_ONCE)
     mean = sum(vectors[i : i + AT_ONCE].sum(0, dtype=np.float64) for i in parts) / len(vectors)
     centred = (vectors[i : i + AT_ONCE] - mean for i in parts)
-    return mean, sum(part.T @ part for part in centred) / len(vectors)
+    return mean, sum(np.einsum("ni,nj->ij", part, part) for part in centred) / len(vectors)

@@ -120,7 +120,8 @@ def serve_command(
     """What starts a slot: arguments and environment, to which the caller adds RECLOOP_STORE_URL.
 
     Each slot has a BENTOML_HOME of its own, since every start wipes the metrics in it; Bentos are
-    found through a link.
+    found through a link. numpy keeps to one thread for each request, as ONNX Runtime does: those of several
+    requests would wait for each other.
     """
     store = bento_home(home)
     slot_home.mkdir(parents=True, exist_ok=True)
@@ -132,7 +133,7 @@ def serve_command(
         if not link.is_symlink():
             link.symlink_to(store / name)
     command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port)]
-    return command, _environment(slot_home)
+    return command, _environment(slot_home) | {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def _environment(home: Path) -> dict[str, str]:
