@@ -3,7 +3,7 @@
 The scores of a two-tower policy are ``<query, vector of the item>``. The items on sale are divided into lists
 around centres (an inverted file; Jégou et al. 2011, "Product quantization for nearest neighbor search",
 section IV). A query looks through the lists whose centres have the largest inner products with it, until it
-has seen ``SEEN`` items for each candidate, and takes the best as candidates. Nothing is drawn: the same
+has seen ``SEEN`` lists' worth of items, and takes the best as candidates. Nothing is drawn: the same
 query and the same excluded items give the same candidates. Whatever the lists miss, the probability of a
 pick among the candidates is known exactly.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 Observation = dict[str, np.ndarray]
-SEEN = 40  # items that are scored for each candidate
+SEEN = 16  # lists of mean length whose items are scored, and twice the candidates at least
 ROUNDS, SAMPLE = 8, 32  # of Lloyd's algorithm, and items for each list that it looks at
 AT_ONCE = 8192  # rows in work
 CHECKED = 256  # vectors that are held against the lists
@@ -169,7 +169,8 @@ class Retriever:
 
     def _near(self, query: np.ndarray) -> np.ndarray:
         """int64: the lists that are looked through, the nearest first."""
-        wanted = min(SEEN * self.candidates, self._on_sale)
+        mean = self._on_sale / len(self._sizes)
+        wanted = min(max(round(SEEN * mean), 2 * self.candidates), self._on_sale)
         closeness = self._lists.centres @ query
         near = np.arange(len(closeness))
         if len(near) > AHEAD:
