@@ -123,7 +123,7 @@ def test_the_loop_closes(project, demo):
     assert (project / "reports/demo.png").stat().st_size > 10_000
     with open_store(where.store).connect() as connection:
         policies = set(connection.execute(select(impressions.c.policy).distinct()).scalars())
-    assert any(policy.startswith("dqn-") for policy in policies), policies
+    assert any(policy.startswith("slateq-") for policy in policies), policies
     assert resolve(connect(where), "champion") is not None
     assert {verdict["name"] for verdict in found["figures"]["verdicts"]} >= {"offline", "smoke"}
 

@@ -19,7 +19,13 @@ BAIT, GOOD = range(0, 4), range(4, 6)
 
 def params(**agent: object) -> Params:
     found = load_params()
-    small = {"env_steps": 16_384, "users_at_once": 128, "train_batch": 128, "num_gpus_per_learner": 0.0}
+    small = {
+        "algorithm": "dqn",
+        "env_steps": 16_384,
+        "users_at_once": 128,
+        "train_batch": 128,
+        "num_gpus_per_learner": 0.0,
+    }
     small |= {
         "network": found.agent.network.model_copy(update={"dim": 8, "hidden": 32}),
         "value": found.agent.value.model_copy(update={"replay_capacity": 20_000}),

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_shipped_params_are_valid():
-    assert load_params(ROOT / "params.yaml").agent.algorithm == "dqn"
+    assert load_params(ROOT / "params.yaml").agent.algorithm == "slateq"
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_the_shipped_params_are_valid():
     [
         ("gamma: 0.95", "gamma: 1.5", "agent.gamma"),
         ("gamma: 0.95", "gama: 0.95", "agent.gama"),
-        ("algorithm: dqn", "algorithm: magic", "agent.algorithm"),
+        ("algorithm: slateq", "algorithm: magic", "agent.algorithm"),
         ("users: 1200", "users: many", "market.users"),
         ("canary_share: 0.3", "canary_share: .nan", "delivery.canary_share"),
     ],
