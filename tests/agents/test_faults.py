@@ -74,7 +74,8 @@ def test_two_learners_give_what_one_gives(name):
 def test_two_remote_env_runners_and_two_remote_learners_learn_too(name):
     chosen = agent(name, num_env_runners=2, num_learners=2, learning_rate=0.003 if name == "dqn" else 0.01)
     algorithm = build(chosen, 1, SHAPE, Maze)
-    greedy = np.eye(ACTIONS)[learnt(algorithm, 60_000).argmax(1)]
+    steps = 120_000 if name == "impala" else 60_000  # its runners learn from rollouts of older weights
+    greedy = np.eye(ACTIONS)[learnt(algorithm, steps).argmax(1)]
     assert (greedy * of_policy(greedy)).sum(1).mean() > 0.85 * exact().max(1).mean()
     algorithm.stop()
 
