@@ -1,7 +1,6 @@
 """Gates: rules with the verdicts pass, fail and no-data. No-data never promotes.
 
-Another gate is a function here that returns a ``Verdict``, and a line where the release flow
-collects them.
+Another gate is a function here that returns a ``Verdict``, and its call in ``controller``.
 """
 
 import math
