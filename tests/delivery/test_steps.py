@@ -147,7 +147,7 @@ def test_a_person_s_word_is_honoured_by_a_controller_that_is_under_way(engine):
     until(lambda: rollout.find(engine, opened.id).state == "canary")
     rollout.pause(engine, opened.id, "person", "hold")
     answers[0] = PASS
-    thread.join(1.2)
+    thread.join(2.5)
     assert rollout.find(engine, opened.id).state == "paused"
     assert rollout.step_of(engine, opened.id).number == 1, "a pause holds a step that would pass"
     rollout.grow(engine, opened.id, 1, "person", "skip it")

@@ -1,7 +1,7 @@
 """A controller drives one open rollout to its end, as its gates and people say.
 
-What it knows is in the store alone, so that another one can go on at any point. It looks at the state twice
-a second: a person's word is honoured at the next look, and a transition that the word overtakes is refused
+What it knows is in the store alone, so that another one can go on at any point. It looks at the state every
+second: a person's word is honoured at the next look, and a transition that the word overtakes is refused
 by the store.
 """
 
@@ -18,7 +18,7 @@ from recloop.delivery.rollout import Conflict, Rollout, Step
 from recloop.delivery.routing import Target
 from recloop.settings.params import DeliveryParams
 
-LOOK = 0.5  # seconds between looks at the state
+LOOK = 1.0  # seconds between looks at the state
 SAY = 5.0  # seconds between words on what is waited for
 
 
