@@ -103,7 +103,7 @@ def take(
     with engine.begin() as connection:
         insert_or_ignore(connection, leases, [_row("", 0, term)])
     begun = since = clock()
-    seen: tuple[int, int] | None = None
+    seen = -1, -1
     while True:
         with engine.connect() as connection:
             here = connection.execute(select(leases).where(leases.c.name == NAME)).one()

@@ -124,16 +124,19 @@ def ask_canary(where: Places, params: Params, engine: Engine, opened: Rollout) -
 class Work:
     """The long parts of a release, as they are or as tasks of a flow."""
 
-    judge: Callable[[Registered | None, Registered], Verdict] = judge
-    start: Callable[[str, Registered], Target] = start_slot
-    smoke: Callable[[Target], Verdict] = smoke
+    judge: Callable[[Registered | None, Registered], Verdict]
+    start: Callable[[str, Registered], Target]
+    smoke: Callable[[Target], Verdict]
+
+
+WORK = Work(judge, start_slot, smoke)
 
 
 def release(
     where: Places,
     params: Params,
     who: str,
-    work: Work | None = None,
+    work: Work = WORK,
     say: Callable[[str], None] = print,
     patience: float = 6.0,
 ) -> list[Verdict]:
@@ -149,7 +152,7 @@ def release(
         Nothing: there is no challenger.
         Conflict: another controller is under way, or has taken over.
     """
-    engine, client, work = open_store(where.store), connect(where), work or Work()
+    engine, client = open_store(where.store), connect(where)
     with take(engine, f"{who} ({socket.gethostname()}:{os.getpid()})", patience=patience) as lease:
         challenger, routing = resolve(client, "challenger"), read_routing(engine)
         if challenger is None:
