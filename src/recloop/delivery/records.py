@@ -120,7 +120,7 @@ def find_step(connection: Connection, rollout_id: int) -> Step | None:
     """``step_of`` inside the caller's transaction."""
     for one in _read(connection, rollout_id, None):
         if one.target == "canary" and "share" in one.figures:  # else a pause has ended
-            told = {"step": 1, "later": ()} | dict(one.figures)
+            told: dict = {"step": 1, "later": ()} | dict(one.figures)
             number, share, slot, since = (told[name] for name in ("step", "share", "slot", "since"))
             return Step(number, share, tuple(told["later"]), slot, since, one.ts)
     return None
