@@ -30,6 +30,7 @@ console = Console(width=max(130, Console().width))
 REQUESTS = 2000
 CANARY_REQUESTS = 7200
 CANARY_SECONDS = 90.0
+CANARY = {"canary_steps": [0.1], "canary_share": 0.5, "step_requests": 20, "bake_seconds": 2.0}
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -125,7 +126,7 @@ def _run(where: Places, wanted: argparse.Namespace, record: Record) -> None:
         note(browse(where, wanted.requests, 1, record))
     learn(record, 2)
     with record.stage(f"canary in {slots_now(where)[1]}", "reports/comparison.json") as note:
-        note(challenge(where, CANARY_REQUESTS, CANARY_SECONDS, record))
+        note(challenge(where, CANARY_REQUESTS, CANARY_SECONDS, record, CANARY))
     with record.stage("measure", "reports/demo.png") as note:
         note(measure(where, record))
 

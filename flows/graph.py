@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,9 +21,9 @@ import psutil
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
-from filelock import FileLock, Timeout
 
-LOCK = Path(".dvc/tmp/recloop.lock")  # ours: who waits for it does not fail on DVC's
+from recloop.settings.workspace import workspace
+
 TAIL = 25
 WAIT_SECONDS = 1.0  # between attempts while a plain `dvc` command holds DVC's own lock
 T = TypeVar("T")
@@ -48,22 +48,6 @@ class StageRun:
     ran: bool
     began: float
     seconds: float
-
-
-@contextmanager
-def workspace(say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Have data/, models/ and reports/ to oneself; whoever comes second waits. May be nested."""
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(LOCK.resolve(), is_singleton=True)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        say("another run works in this project: waiting until it is done")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def patiently(work: Callable[[], T]) -> T:

@@ -12,10 +12,10 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.alone import by_hand
-from flows.graph import workspace
 from recloop.intake import DatasetError, SourceConflict, import_into
 from recloop.intake.readers import read_dataset
 from recloop.settings import places
+from recloop.settings.workspace import workspace
 from recloop.store import Watermark, open_store, watermark
 
 MARK = Path("data/watermark.json")

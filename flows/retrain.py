@@ -15,11 +15,12 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from flows.alone import by_hand
-from flows.graph import StageRun, patiently, run_stage, stages, workspace
+from flows.graph import StageRun, patiently, run_stage, stages
 from flows.mending import forget_what_is_gone
 from recloop.evaluation.page import warnings
 from recloop.registry import connect
 from recloop.settings import places
+from recloop.settings.workspace import workspace
 
 FINAL = ("validate",)  # bad data stays bad: trying again does not help
 

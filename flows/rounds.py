@@ -34,6 +34,7 @@ LOOK = {
 }
 SAID = {
     "pending": "waits",
+    "paused": "is paused: too little was seen to decide",
     "canary": "is still in its canary: too little was seen to decide",
     "promoted": "was promoted",
     "refused": "was turned down",
@@ -169,7 +170,7 @@ def _rewards(visit: Visit) -> dict[str, list[float]]:
     return {policy: list(mean_interval(np.array(rewards))) for policy, rewards in visit.rewards.items()}
 
 
-def challenge(where: Places, requests: int, seconds: float, record: Record) -> str:
+def challenge(where: Places, requests: int, seconds: float, record: Record, changes: dict) -> str:
     """Release the second policy while people browse; they come when the gateway has its canary."""
     found: list[Visit] = []
     engine = open_store(where.store)
@@ -184,7 +185,7 @@ def challenge(where: Places, requests: int, seconds: float, record: Record) -> s
     thread = threading.Thread(target=browse_canary)
     thread.start()
     try:
-        verdicts = release(canary_seconds=seconds)
+        verdicts = release(canary_seconds=seconds, changes=changes)
     except Nothing as nothing:
         return str(nothing)
     finally:

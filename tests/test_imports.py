@@ -12,7 +12,7 @@ SOURCE = ROOT / "src" / "recloop"
 EVERYWHERE = {"numpy", "pydantic", "recloop", "tqdm"}
 ROOMS: dict[str, set[str]] = {
     "schema": {"pyarrow"},
-    "settings": {"pydantic_settings", "ruamel"},
+    "settings": {"pydantic_settings", "ruamel", "filelock"},
     "store": {"sqlalchemy", "cryptography", "pyarrow"},
     "intake": {"duckdb", "polars", "pyarrow", "sqlalchemy"},
     "quality": {"great_expectations", "polars", "duckdb", "pandas", "pyarrow"},

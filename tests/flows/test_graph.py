@@ -10,7 +10,8 @@ import psutil
 import pytest
 from dvc.repo import Repo
 
-from flows.graph import StageError, run_stage, stages, workspace
+from flows.graph import StageError, run_stage, stages
+from recloop.settings.workspace import workspace
 
 ROOT = Path(__file__).parents[2]
 GRAPH = """

@@ -1,7 +1,6 @@
 """Gates: rules with the verdicts pass, fail and no-data. No-data never promotes.
 
-Another gate is a function here that returns a ``Verdict``, and a line where the release flow
-collects them.
+Another gate is a function here that returns a ``Verdict``, and its call in ``controller``.
 """
 
 import math
@@ -14,8 +13,9 @@ from sqlalchemy import Engine
 
 from recloop.delivery.meters import SlotFigures
 from recloop.delivery.outcomes import FALLBACK, outcomes
-from recloop.delivery.rollout import Rollout, transitions_of
-from recloop.experiments import Clusters, Difference, effective, excess, sample_ratio, watched
+from recloop.delivery.records import Rollout, step_of
+from recloop.experiments import Clusters, effective, excess, sample_ratio, watched
+from recloop.schema import now_us
 from recloop.settings.params import DeliveryParams, RewardParams
 
 Outcome = Literal["pass", "fail", "no-data"]
@@ -26,12 +26,18 @@ NOBODY = Clusters(np.zeros(0), np.zeros(0))
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one gate says, why, and on which figures."""
+    """What one gate says, why, and on which figures; ``remedy`` is what would have to change to pass."""
 
     name: str
     outcome: Outcome
     why: str
     figures: Mapping[str, float | int | str | None] = field(default_factory=dict)
+    remedy: str = ""
+
+    @property
+    def told(self) -> str:
+        """The reason and the remedy, as they are written beside a transition."""
+        return f"{self.why}. To pass: {self.remedy}" if self.remedy else self.why
 
 
 def decide(verdicts: Sequence[Verdict]) -> Literal["promote", "refuse", "wait"]:
@@ -52,36 +58,42 @@ def offline(figures: Mapping[str, float] | None, margin: float) -> Verdict:
     """
     if figures is None:
         return Verdict("offline", "no-data", "there is no champion's evaluation to compare with")
-    outcome, why = _non_inferior(figures["champion"], figures["low"], figures["high"], margin)
-    return Verdict("offline", outcome, why, dict(figures))
+    said = _non_inferior(figures["champion"], figures["low"], figures["high"], margin)
+    return Verdict("offline", said.outcome, said.why, dict(figures), said.remedy)
 
 
 def canary(
     engine: Engine, rollout: Rollout, params: DeliveryParams, reward: RewardParams, seen: SlotFigures
 ) -> Verdict:
-    """The challenger among real people since its canary began, against the champion at the same time.
+    """The challenger among real people since the canary's step began, against the champion at the same time.
 
     Failures and latency are the gateway's (``seen``, from its metrics); rewards are the store's, with
     an interval clustered by person. Failures are judged as soon as they cannot be an accident of a
-    few requests, rewards only after ``canary_requests``. The flow asks again and again, so the bounds and
-    both p values are always valid: an equal challenger fails, and one that is worse by the margin passes,
-    with probability ``WRONG`` at most, however long the canary lasts.
+    few requests. A step that others follow passes after ``bake_seconds`` and ``step_requests`` where no harm
+    is shown; the last one after ``canary_requests``, where the challenger is shown not to be worse by more
+    than the margin. Steps are not pooled: a share that changes with time would compare different times.
+
+    A controller asks again and again, so the bounds and both p values are always valid: one that is worse by
+    the margin passes the last step with probability ``WRONG`` at most, and an equal challenger fails at any
+    step with probability ``WRONG`` at most (each step gets its part: Bonferroni), however long it lasts.
     """
-    began = next((t for t in transitions_of(engine, rollout.id) if t.target == "canary"), None)
-    if began is None:
+    step = step_of(engine, rollout.id)
+    if step is None:
         return Verdict("canary", "no-data", f"rollout {rollout.id} has not started its canary")
-    found = outcomes(engine, reward, since=int(began.figures["since"]))
+    found = outcomes(engine, reward, since=step.since)
     arms = [
         found[name].people if name in found else NOBODY for name in (rollout.champion, rollout.challenger)
     ]
     requests = int(arms[1].counts.sum())
     total = sum(f.requests for f in found.values())
     fallbacks = found[FALLBACK].requests / total if FALLBACK in found else 0.0
-    share = began.figures["share"]
-    ratio = sample_ratio([len(arm.counts) for arm in arms], [1 - share, share]) if requests else None
-    planned = 4 * params.canary_requests * (1 - share)  # effective(), with canary_requests at this share
+    ratio = (
+        sample_ratio([len(arm.counts) for arm in arms], [1 - step.share, step.share]) if requests else None
+    )
+    planned = 4 * params.canary_requests * (1 - step.share)  # effective(), with canary_requests at this share
     known = effective(arms[0].counts.sum(), requests) / planned if planned else 0.0
     gap, _ = watched(arms[0], arms[1], known, alpha=2 * WRONG)
+    strict, _ = watched(arms[0], arms[1], known, alpha=2 * WRONG / (step.number + len(step.later)))
     figures: dict[str, float | None] = {
         "requests": requests,
         "asked": seen.asked,
@@ -93,42 +105,82 @@ def canary(
         "challenger": gap.treatment,
         "difference": gap.difference,
         "low": gap.low,
-        "high": gap.high,
+        "high": strict.high,
+        "step": step.number,
+        "share": step.share,
+        "baked_s": max(0.0, (now_us() - step.ts) / 1e6),
     }
-    outcome, why = _canary(figures, gap, params)
+    said = _canary(figures, params, last=not step.later)
     finite = {name: x if x is None or math.isfinite(x) else None for name, x in figures.items()}
-    return Verdict("canary", outcome, why, finite)
+    return Verdict("canary", said.outcome, said.why, finite, said.remedy)
 
 
-def _canary(figures: Mapping, gap: Difference, params: DeliveryParams) -> tuple[Outcome, str]:
+def _canary(figures: Mapping, params: DeliveryParams, last: bool) -> Verdict:
     asked, failed, p99, ratio = (figures[name] for name in ("asked", "failed", "p99_ms", "sample_ratio_p"))
     if asked and excess(failed, asked, params.max_error_rate) < BROKEN:
-        return "fail", (
+        return _say(
+            "fail",
             f"{failed} of {asked} requests got no valid answer:"
-            f" more than the {params.max_error_rate:.1%} that is allowed"
+            f" more than the {params.max_error_rate:.1%} that is allowed",
+            "find out from the slot's log why, and mend it",
         )
-    if figures["requests"] < params.canary_requests or not asked:
-        return "no-data", f"{figures['requests']} of {params.canary_requests} requests so far"
+    needed = params.canary_requests if last else params.step_requests
+    if figures["requests"] < needed or not asked:
+        return _say(
+            "no-data", f"{figures['requests']} of {needed} requests so far", "more people have to come"
+        )
     if failed > params.max_error_rate * asked:
-        return "no-data", f"{failed} of {asked} requests failed: too many, but it may be an accident"
+        return _say("no-data", f"{failed} of {asked} requests failed: too many, but it may be an accident")
     if figures["fallback_share"] > params.max_error_rate:
-        return "fail", f"{figures['fallback_share']:.1%} of all answers came from no slot"
+        return _say(
+            "fail",
+            f"{figures['fallback_share']:.1%} of all answers came from no slot",
+            f"both slots have to answer; {params.max_error_rate:.1%} are allowed",
+        )
     if p99 > params.max_p99_ms:
-        return "fail", f"99 % are answered within {p99:.0f} ms; {params.max_p99_ms:.0f} ms are allowed"
+        return _say(
+            "fail",
+            f"99 % are answered within {p99:.0f} ms; {params.max_p99_ms:.0f} ms are allowed",
+            f"answer within {params.max_p99_ms:.0f} ms: a smaller network, fewer candidates or more cores",
+        )
     if ratio < BROKEN:
-        return "no-data", f"the arms' sizes are not the shares asked for (p = {ratio:.1e}): not comparable"
-    level = "each bound at 95 %, at any time"
-    return _non_inferior(gap.control, gap.low, gap.high, params.non_inferiority_margin, level)
+        return _say(
+            "no-data",
+            f"the arms' sizes are not the shares asked for (p = {ratio:.1e}): not comparable",
+            "something other than the assignment chooses who gets which slot: find it",
+        )
+    if figures["baked_s"] < params.bake_seconds:
+        return _say("no-data", f"{figures['baked_s']:.0f} of {params.bake_seconds:.0f} s so far")
+    champion, low, high = (figures[name] for name in ("champion", "low", "high"))
+    said = _non_inferior(
+        champion, low, high, params.non_inferiority_margin, "each bound at 95 %, at any time"
+    )
+    if said.outcome == "no-data" and not last:
+        return _say("pass", f"no harm shown at a share of {figures['share']:.0%}: {said.why}")
+    return said
 
 
-def _non_inferior(
-    champion: float, low: float, high: float, margin: float, level: str = "at 95 %"
-) -> tuple[Outcome, str]:
+def _non_inferior(champion: float, low: float, high: float, margin: float, level: str = "at 95 %") -> Verdict:
     """Fail when surely worse, pass when surely not worse by more than the margin, else no-data."""
     interval = f"challenger minus champion is within [{low:.3f}, {high:.3f}] {level}"
     allowed = -margin * abs(champion)
     if high < 0:
-        return "fail", f"{interval}: worse"
+        return _say(
+            "fail",
+            f"{interval}: worse",
+            f"its low end has to be above {allowed:.3f}, which is {allowed - low:.3f} more than it is:"
+            " train on more or newer data, or with other parameters (`recloop search`)",
+        )
     if low > allowed:
-        return "pass", f"{interval}: {'better' if low > 0 else f'not worse by more than {-allowed:.3f}'}"
-    return "no-data", f"{interval}: it may be worse by more than {-allowed:.3f}"
+        return _say(
+            "pass", f"{interval}: {'better' if low > 0 else f'not worse by more than {-allowed:.3f}'}"
+        )
+    return _say(
+        "no-data",
+        f"{interval}: it may be worse by more than {-allowed:.3f}",
+        f"the interval has to lie above {allowed:.3f}: more people, or a better policy",
+    )
+
+
+def _say(outcome: Outcome, why: str, remedy: str = "") -> Verdict:
+    return Verdict("", outcome, why, {}, remedy)

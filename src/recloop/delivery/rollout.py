@@ -1,59 +1,64 @@
 """The rollout state machine. A transition and its routing are one transaction, or nothing.
 
-``pending`` (the challenger's slot starts) → ``canary`` (it gets a share of the people) → ``promoted``
-→ ``rolled_back``; from the first two also ``refused`` (by a gate) and ``aborted`` (by a person).
-Every step is a compare-and-set on the state, so that of two controllers one wins and the other gets
-``Conflict``.
+``pending`` (the challenger's slot starts) → ``canary`` (it gets a share of the people, which grows step
+by step) → ``promoted`` → ``rolled_back``; from the first two ``paused`` and back, ``refused`` (by a gate)
+and ``aborted`` (by a person). Every transition is a compare-and-set on the state, so that of two
+controllers one wins and the other gets ``Conflict``. What a controller does carries a ``fence`` as well,
+which is asked within the transaction whether it still may (``lease.Lease.check``); a person needs none.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import IntegrityError
 
+from recloop.delivery.records import (
+    Conflict,
+    Rollout,
+    Step,
+    Transition,
+    current,
+    find,
+    find_open,
+    find_step,
+    history,
+    step_of,
+    transitions_of,
+)
 from recloop.delivery.routing import Routing, Target, newest, write_routing
 from recloop.schema import now_us
 from recloop.store.tables import impressions, rollouts, transitions
 
-
-class Conflict(RuntimeError):
-    """The rollout is not (or no longer) in the state that the step starts from; nothing was changed."""
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """One attempt to replace the champion.
-
-    Attributes:
-        id: number.
-        challenger: the policy that wants to be champion.
-        champion: the policy that was, when it began.
-        state: see the module.
-        ts: µs since 1970 of the beginning.
-    """
-
-    id: int
-    challenger: str
-    champion: str
-    state: str
-    ts: int
-
-
-@dataclass(frozen=True)
-class Transition:
-    """One step of a rollout: who did it, why, and on which figures."""
-
-    rollout_id: int
-    source: str
-    target: str
-    who: str
-    why: str
-    figures: Mapping
-    ts: int
+__all__ = [
+    "OPEN",
+    "Conflict",
+    "Fence",
+    "Rollout",
+    "Step",
+    "Transition",
+    "abort",
+    "begin",
+    "current",
+    "find",
+    "grow",
+    "history",
+    "install",
+    "pause",
+    "promote",
+    "refuse",
+    "resume",
+    "retire",
+    "roll_back",
+    "start_canary",
+    "step_of",
+    "transitions_of",
+]
+OPEN = ("pending", "canary", "paused")
+Fence = Callable[[Connection], None]
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,9 @@ class Reason:
     figures: Mapping
 
 
-_ROLLOUT = [rollouts.c[field.name] for field in fields(Rollout)]
-_TRANSITION = [transitions.c[field.name] for field in fields(Transition)]
-
-
-def install(engine: Engine, colour: str, target: Target, who: str, why: str) -> None:
+def install(
+    engine: Engine, colour: str, target: Target, who: str, why: str, fence: Fence | None = None
+) -> None:
     """Make a slot the only one, as for the first champion or after a restart at another address.
 
     Raises:
@@ -77,14 +80,14 @@ def install(engine: Engine, colour: str, target: Target, who: str, why: str) -> 
     """
 
     def route(connection: Connection, _: Routing | None) -> Routing:
-        if open_one := _find_open(connection):
+        if open_one := find_open(connection):
             raise Conflict(f"rollout {open_one.id} is {open_one.state}: promote or abort it first")
         return Routing({colour: target}, colour)
 
-    _reroute(engine, route, who, why)
+    _reroute(engine, route, who, why, fence)
 
 
-def retire(engine: Engine, colour: str, who: str, why: str) -> None:
+def retire(engine: Engine, colour: str, who: str, why: str, fence: Fence | None = None) -> None:
     """Take a slot that only stands by out of routing, so that it can be stopped.
 
     Raises:
@@ -98,10 +101,10 @@ def retire(engine: Engine, colour: str, who: str, why: str) -> None:
             raise Conflict(f"slot {colour!r} serves people: promote or abort first")
         return replace(here, slots={name: t for name, t in here.slots.items() if name != colour})
 
-    _reroute(engine, route, who, why)
+    _reroute(engine, route, who, why, fence)
 
 
-def begin(engine: Engine, challenger: str, who: str, why: str) -> Rollout:
+def begin(engine: Engine, challenger: str, who: str, why: str, fence: Fence | None = None) -> Rollout:
     """Open a rollout; people see nothing of it yet.
 
     Raises:
@@ -109,7 +112,7 @@ def begin(engine: Engine, challenger: str, who: str, why: str) -> Rollout:
     """
     now = now_us()
     row = {"challenger": challenger, "state": "pending", "open": True, "ts": now}
-    with _transaction(engine) as connection:
+    with _transaction(engine, fence) as connection:
         number = connection.execute(rollouts.insert().returning(rollouts.c.id), row).scalar_one()
         found = newest(connection)
         if found is None:
@@ -121,57 +124,136 @@ def begin(engine: Engine, challenger: str, who: str, why: str) -> Rollout:
 
 
 def start_canary(
-    engine: Engine, rollout_id: int, colour: str, target: Target, share: float, who: str, why: str
+    engine: Engine,
+    rollout_id: int,
+    colour: str,
+    target: Target,
+    share: float,
+    who: str,
+    why: str,
+    later: Sequence[float] = (),
+    fence: Fence | None = None,
 ) -> None:
     """Give the challenger's slot a share of the people, chosen anew by the rollout's own salt.
+
+    Args:
+        later: the shares of the steps to come, for ``grow``.
 
     Raises:
         Conflict: the rollout is not pending, or the slot is the champion's.
     """
-    with engine.connect() as connection:
-        since = connection.execute(select(func.max(impressions.c.seq))).scalar() or 0
 
-    def route(here: Routing) -> Routing:
+    def route(_: Connection, here: Routing) -> Routing:
         if colour == here.champion:
             raise Conflict(f"slot {colour!r} serves the champion: start the challenger in the other one")
         slots = {here.champion: here.slots[here.champion], colour: target}
         return Routing(slots, here.champion, colour, share, f"rollout-{rollout_id}")
 
-    figures = {"share": share, "slot": colour, "since": since}
-    _step(engine, rollout_id, "pending", "canary", Reason(who, why, figures), route)
+    step = _figures(engine, 1, [share, *later], colour)
+    _step(engine, rollout_id, ("pending",), "canary", Reason(who, why, step), route, fence)
 
 
-def promote(engine: Engine, rollout_id: int, who: str, why: str, figures: Mapping | None = None) -> None:
+def grow(
+    engine: Engine,
+    rollout_id: int,
+    number: int,
+    who: str,
+    why: str,
+    figures: Mapping | None = None,
+    fence: Fence | None = None,
+) -> None:
+    """Go on to the step after ``number``: more people get the challenger, nobody loses it.
+
+    Raises:
+        Conflict: the rollout is not in that step, or it is the last; or it is paused, unless a person asks.
+    """
+    here = step_of(engine, rollout_id)
+    if here is None or here.number != number:
+        raise Conflict(f"rollout {rollout_id} is in step {here.number if here else 0}, not {number}")
+    if not here.later:
+        raise Conflict(f"step {number} of rollout {rollout_id} is the last: promote it")
+
+    def route(connection: Connection, routing: Routing) -> Routing:
+        if find_step(connection, rollout_id) != here:
+            raise Conflict(f"rollout {rollout_id} has left step {number} meanwhile")
+        return replace(routing, canary_share=here.later[0])
+
+    step = _figures(engine, number + 1, here.later, here.slot) | {"gate": dict(figures or {})}
+    _step(engine, rollout_id, _from(fence), "canary", Reason(who, why, step), route, fence)
+
+
+def pause(
+    engine: Engine,
+    rollout_id: int,
+    who: str,
+    why: str,
+    figures: Mapping | None = None,
+    fence: Fence | None = None,
+) -> None:
+    """Stay as it is: whoever has the challenger keeps it, and the share does not grow.
+
+    Raises:
+        Conflict: the rollout has ended or is paused.
+    """
+    _step(engine, rollout_id, ("canary", "pending"), "paused", Reason(who, why, figures or {}), None, fence)
+
+
+def resume(engine: Engine, rollout_id: int, who: str, why: str) -> None:
+    """Go on where the pause began.
+
+    Raises:
+        Conflict: the rollout is not paused.
+    """
+    last = next((t for t in transitions_of(engine, rollout_id) if t.target == "paused"), None)
+    target = last.source if last else "canary"
+    _step(engine, rollout_id, ("paused",), target, Reason(who, why, {}), None)
+
+
+def promote(
+    engine: Engine,
+    rollout_id: int,
+    who: str,
+    why: str,
+    figures: Mapping | None = None,
+    fence: Fence | None = None,
+) -> None:
     """Make the challenger the champion; the old one stands by.
 
     Raises:
-        Conflict: the rollout is not in canary.
+        Conflict: the rollout is not in canary; or it is paused, unless a person asks.
     """
 
-    def route(here: Routing) -> Routing:
+    def route(_: Connection, here: Routing) -> Routing:
         if here.challenger is None:
             raise Conflict("routing has no challenger to promote: abort this rollout and begin another")
         return replace(here, champion=here.challenger, challenger=None, canary_share=0.0)
 
-    _step(engine, rollout_id, "canary", "promoted", Reason(who, why, figures or {}), route)
+    _step(engine, rollout_id, _from(fence), "promoted", Reason(who, why, figures or {}), route, fence)
 
 
-def refuse(engine: Engine, rollout_id: int, who: str, why: str, figures: Mapping | None = None) -> None:
-    """A gate turns the challenger down; it gets nobody any more.
+def refuse(
+    engine: Engine,
+    rollout_id: int,
+    who: str,
+    why: str,
+    figures: Mapping | None = None,
+    fence: Fence | None = None,
+) -> None:
+    """A gate turns the challenger down, also during a pause; it gets nobody any more.
 
     Raises:
         Conflict: the rollout has ended.
     """
-    _leave(engine, rollout_id, "refused", Reason(who, why, figures or {}))
+    _step(engine, rollout_id, OPEN, "refused", Reason(who, why, figures or {}), _champion_alone, fence)
 
 
-def abort(engine: Engine, rollout_id: int, who: str, why: str) -> None:
+def abort(engine: Engine, rollout_id: int, who: str, why: str, fence: Fence | None = None) -> None:
     """A person stops the rollout; the challenger gets nobody any more.
 
     Raises:
         Conflict: the rollout has ended.
     """
-    _leave(engine, rollout_id, "aborted", Reason(who, why, {}))
+    _step(engine, rollout_id, OPEN, "aborted", Reason(who, why, {}), _champion_alone, fence)
 
 
 def roll_back(engine: Engine, who: str, why: str) -> Rollout:
@@ -184,77 +266,72 @@ def roll_back(engine: Engine, who: str, why: str) -> Rollout:
     if latest is None:
         raise Conflict("there is no rollout to undo")
 
-    def route(here: Routing) -> Routing:
+    def route(_: Connection, here: Routing) -> Routing:
         for colour, target in here.slots.items():
             if colour != here.champion and target.policy == latest.champion:
                 return Routing({colour: target}, colour)
         raise Conflict(f"no slot stands by with {latest.champion}: start one and roll it out")
 
-    _step(engine, latest.id, "promoted", "rolled_back", Reason(who, why, {}), route)
+    _step(engine, latest.id, ("promoted",), "rolled_back", Reason(who, why, {}), route)
     return latest
 
 
-def current(engine: Engine) -> Rollout | None:
-    """The open rollout."""
+def _figures(engine: Engine, number: int, shares: Sequence[float], colour: str) -> dict:
     with engine.connect() as connection:
-        return _find_open(connection)
+        since = connection.execute(select(func.max(impressions.c.seq))).scalar() or 0
+    return {
+        "step": number,
+        "share": shares[0],
+        "later": list(shares[1:]),
+        "slot": colour,
+        "since": since,
+    }
 
 
-def history(engine: Engine, limit: int = 20) -> list[Rollout]:
-    """Rollouts, newest first."""
-    query = select(*_ROLLOUT).order_by(rollouts.c.id.desc()).limit(limit)
-    with engine.connect() as connection:
-        return [Rollout(*row) for row in connection.execute(query)]
+def _from(fence: Fence | None) -> tuple[str, ...]:
+    """A pause holds up controllers only."""
+    return ("canary", "paused") if fence is None else ("canary",)
 
 
-def transitions_of(engine: Engine, rollout_id: int | None = None, limit: int = 50) -> list[Transition]:
-    """Transitions of one rollout, or of all, newest first."""
-    query = select(*_TRANSITION).order_by(transitions.c.id.desc()).limit(limit)
-    if rollout_id is not None:
-        query = query.where(transitions.c.rollout_id == rollout_id)
-    with engine.connect() as connection:
-        rows = connection.execute(query).mappings().all()
-    return [Transition(**{**row, "figures": json.loads(row["figures"])}) for row in rows]
-
-
-def _leave(engine: Engine, rollout_id: int, target: str, reason: Reason) -> None:
-    def route(here: Routing) -> Routing:
-        return Routing({here.champion: here.slots[here.champion]}, here.champion)
-
-    try:
-        _step(engine, rollout_id, "canary", target, reason, route)
-    except Conflict:
-        _step(engine, rollout_id, "pending", target, reason, None)
+def _champion_alone(_: Connection, here: Routing) -> Routing:
+    if here.challenger is None:
+        return here
+    return Routing({here.champion: here.slots[here.champion]}, here.champion)
 
 
 def _step(
     engine: Engine,
     rollout_id: int,
-    source: str,
+    sources: Sequence[str],
     target: str,
     reason: Reason,
-    route: Callable[[Routing], Routing] | None,
+    route: Callable[[Connection, Routing], Routing] | None,
+    fence: Fence | None = None,
 ) -> None:
     """Compare-and-set the state and, where ``route`` is given, the routing, in one transaction."""
-    found = rollouts.update().where(rollouts.c.id == rollout_id, rollouts.c.state == source)
-    is_open = True if target in ("pending", "canary") else None
-    with _transaction(engine) as connection:
+    is_open = True if target in OPEN else None
+    with _transaction(engine, fence) as connection:
         # The update comes first: it takes the write lock, so that what is read after it still holds.
-        if connection.execute(found.values(state=target, open=is_open)).rowcount != 1:
+        for source in sources:
+            found = rollouts.update().where(rollouts.c.id == rollout_id, rollouts.c.state == source)
+            if connection.execute(found.values(state=target, open=is_open)).rowcount == 1:
+                break
+        else:
             state = connection.execute(select(rollouts.c.state).where(rollouts.c.id == rollout_id)).scalar()
             raise Conflict(
-                f"rollout {rollout_id} is {state or 'unknown'}, not {source}: it cannot become {target}."
-                " Somebody else may have acted; look at its history"
+                f"rollout {rollout_id} is {state or 'unknown'}, not {' or '.join(sources)}: it cannot become"
+                f" {target}. Somebody else may have acted; look at its history"
             )
-        _note(
-            connection,
-            Transition(rollout_id, source, target, reason.who, reason.why, reason.figures, now_us()),
-        )
         if route is not None:
             here = newest(connection)
             if here is None:
                 raise Conflict("there is no routing: install the first slot")
-            write_routing(connection, here[0], route(here[1]), reason.who, reason.why)
+            if (wanted := route(connection, here[1])) != here[1]:
+                write_routing(connection, here[0], wanted, reason.who, reason.why)
+        _note(
+            connection,
+            Transition(rollout_id, source, target, reason.who, reason.why, reason.figures, now_us()),
+        )
 
 
 def _reroute(
@@ -262,8 +339,9 @@ def _reroute(
     route: Callable[[Connection, Routing | None], Routing | None],
     who: str,
     why: str,
+    fence: Fence | None,
 ) -> None:
-    with _transaction(engine) as connection:
+    with _transaction(engine, fence) as connection:
         version, here = newest(connection) or (0, None)
         wanted = route(connection, here)
         if wanted is not None and wanted != here:
@@ -271,20 +349,17 @@ def _reroute(
 
 
 @contextmanager
-def _transaction(engine: Engine) -> Iterator[Connection]:
+def _transaction(engine: Engine, fence: Fence | None = None) -> Iterator[Connection]:
     """A unique key tells the loser of a race; everything that it did is undone."""
     try:
         with engine.begin() as connection:
+            if fence is not None:
+                fence(connection)
             yield connection
     except IntegrityError as error:
         raise Conflict(
             "another rollout is open, or another controller was faster: look at its state"
         ) from error
-
-
-def _find_open(connection: Connection) -> Rollout | None:
-    row = connection.execute(select(*_ROLLOUT).where(rollouts.c.open.is_(True))).one_or_none()
-    return None if row is None else Rollout(*row)
 
 
 def _note(connection: Connection, step: Transition) -> None:

@@ -1,6 +1,7 @@
 """params.yaml as a typed object; an unknown or wrong entry is named, never ignored."""
 
 import io
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -164,11 +165,26 @@ class EvaluationParams(Section):
 
 
 class DeliveryParams(Section):
+    canary_steps: tuple[Share, ...] = ()
+    step_requests: Positive = 1
+    bake_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    step_seconds: PositiveFloat = 3600.0
     canary_share: Share
     canary_requests: Positive
     non_inferiority_margin: Share
     max_error_rate: Share
     max_p99_ms: PositiveFloat
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of all steps, the one that decides included."""
+        return (*self.canary_steps, self.canary_share)
+
+    @model_validator(mode="after")
+    def _shares_grow(self) -> Self:
+        if any(now >= then for now, then in pairwise(self.shares)):
+            raise ValueError(f"canary_steps must grow and stay below canary_share, not {list(self.shares)}")
+        return self
 
 
 class Params(Section):

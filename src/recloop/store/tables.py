@@ -132,6 +132,16 @@ transitions = Table(
     Column("figures", Text, nullable=False),
     Column("ts", BigInteger, nullable=False),
 )
+leases = Table(
+    "leases",  # who controls; the token grows with every taking, the beat with every renewal
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(128), nullable=False),  # empty: given back
+    Column("token", Integer, nullable=False),
+    Column("beat", Integer, nullable=False),
+    Column("term", BigInteger, nullable=False),  # µs
+    Column("expires", BigInteger, nullable=False),
+)
 alerts = Table(
     "alerts",  # append-only: what was sent, so that the same is not sent again at once
     metadata,

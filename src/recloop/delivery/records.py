@@ -1,0 +1,132 @@
+"""What is written about rollouts: where each stands, its transitions, its canary's steps."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from sqlalchemy import Connection, Engine, select
+
+from recloop.store.tables import rollouts, transitions
+
+
+class Conflict(RuntimeError):
+    """The rollout is not (or no longer) in the state that the step starts from; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One attempt to replace the champion.
+
+    Attributes:
+        id: number.
+        challenger: the policy that wants to be champion.
+        champion: the policy that was, when it began.
+        state: see the module.
+        ts: µs since 1970 of the beginning.
+    """
+
+    id: int
+    challenger: str
+    champion: str
+    state: str
+    ts: int
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One step of a rollout: who did it, why, and on which figures."""
+
+    rollout_id: int
+    source: str
+    target: str
+    who: str
+    why: str
+    figures: Mapping
+    ts: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A share of the people that a canary gets.
+
+    Attributes:
+        number: 1 for the first.
+        share: of the people.
+        later: the shares that follow, growing.
+        slot: the challenger's.
+        since: ``impressions.seq`` before it began.
+        ts: µs since 1970 of its beginning.
+    """
+
+    number: int
+    share: float
+    later: tuple[float, ...]
+    slot: str
+    since: int
+    ts: int
+
+
+_ROLLOUT = [rollouts.c[field.name] for field in fields(Rollout)]
+_TRANSITION = [transitions.c[field.name] for field in fields(Transition)]
+
+
+def current(engine: Engine) -> Rollout | None:
+    """The open rollout."""
+    with engine.connect() as connection:
+        return find_open(connection)
+
+
+def find(engine: Engine, rollout_id: int) -> Rollout:
+    """The rollout of that number.
+
+    Raises:
+        Conflict: there is none.
+    """
+    with engine.connect() as connection:
+        row = connection.execute(select(*_ROLLOUT).where(rollouts.c.id == rollout_id)).one_or_none()
+    if row is None:
+        raise Conflict(f"there is no rollout {rollout_id}")
+    return Rollout(*row)
+
+
+def step_of(engine: Engine, rollout_id: int) -> Step | None:
+    """The canary's step, also during a pause and after the end; None before the first."""
+    with engine.connect() as connection:
+        return find_step(connection, rollout_id)
+
+
+def history(engine: Engine, limit: int = 20) -> list[Rollout]:
+    """Rollouts, newest first."""
+    query = select(*_ROLLOUT).order_by(rollouts.c.id.desc()).limit(limit)
+    with engine.connect() as connection:
+        return [Rollout(*row) for row in connection.execute(query)]
+
+
+def transitions_of(engine: Engine, rollout_id: int | None = None, limit: int = 50) -> list[Transition]:
+    """Transitions of one rollout, or of all, newest first."""
+    with engine.connect() as connection:
+        return _read(connection, rollout_id, limit)
+
+
+def _read(connection: Connection, rollout_id: int | None, limit: int | None) -> list[Transition]:
+    query = select(*_TRANSITION).order_by(transitions.c.id.desc()).limit(limit)
+    if rollout_id is not None:
+        query = query.where(transitions.c.rollout_id == rollout_id)
+    rows = connection.execute(query).mappings().all()
+    return [Transition(**{**row, "figures": json.loads(row["figures"])}) for row in rows]
+
+
+def find_step(connection: Connection, rollout_id: int) -> Step | None:
+    """``step_of`` inside the caller's transaction."""
+    for one in _read(connection, rollout_id, None):
+        if one.target == "canary" and "share" in one.figures:  # else a pause has ended
+            told: dict = {"step": 1, "later": ()} | dict(one.figures)
+            number, share, slot, since = (told[name] for name in ("step", "share", "slot", "since"))
+            return Step(number, share, tuple(told["later"]), slot, since, one.ts)
+    return None
+
+
+def find_open(connection: Connection) -> Rollout | None:
+    """``current`` inside the caller's transaction."""
+    row = connection.execute(select(*_ROLLOUT).where(rollouts.c.open.is_(True))).one_or_none()
+    return None if row is None else Rollout(*row)

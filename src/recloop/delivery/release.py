@@ -1,0 +1,240 @@
+"""Release: from a registered challenger to the champion, or to a refusal with its reasons.
+
+Gates decide: offline (value among people whom no policy learnt from), smoke (the slot answers as it must),
+canary (failures, latency and reward among real people, at each step). No-data never promotes. The flow
+``release`` and ``recloop rollout start`` both call ``release``.
+"""
+
+import json
+import os
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from recloop.delivery import rollout, slots
+from recloop.delivery.controller import Controller, Hands
+from recloop.delivery.gates import Verdict, canary, decide, offline
+from recloop.delivery.lease import Lease, take
+from recloop.delivery.meters import slot_figures
+from recloop.delivery.rollout import Fence, Rollout
+from recloop.delivery.routing import Target, read_routing
+from recloop.evaluation import compare
+from recloop.evaluation.page import warnings
+from recloop.policy import Policy, load
+from recloop.registry import Registered, connect, fetch, promote, resolve, versions
+from recloop.settings import Params, Places, load_params, places
+from recloop.settings.workspace import workspace
+from recloop.store import open_store
+
+UNLEARNT = ("random", "most_popular")
+
+
+class Nothing(RuntimeError):
+    """There is no challenger to release."""
+
+
+def judge(champion: Registered | None, challenger: Registered, say: Callable[[str], None] = print) -> Verdict:
+    """The offline gate: challenger against champion, or the first policy against what needs no learning."""
+    params = load_params()
+    with workspace(say):
+        if champion is None:
+            return first_of_its_kind(json.loads(Path("reports/evaluation.json").read_text()), params)
+        people, features = Path("models/user_model"), Path("data/features")
+        report = compare(policy_of(champion), policy_of(challenger), people, features, params, params.seed)
+    Path("reports/comparison.json").write_text(json.dumps(report, indent=1) + "\n")
+    for text in warnings(report | {"rival": "the champion"}):
+        say(f"a slice of people loses: {text}")
+    return offline(report["difference"], params.delivery.non_inferiority_margin)
+
+
+def policy_of(version: Registered) -> Policy:
+    """The policy of a registered version."""
+    where = places()
+    return load(fetch(connect(where), version.version, where.home / "judged" / str(version.version)))
+
+
+def first_of_its_kind(evaluation: dict[str, Any], params: Params) -> Verdict:
+    """Without a champion a policy has to hold its own against the better of random and most popular."""
+    values = {name: evaluation["user_model"][name]["value"] for name in UNLEARNT}
+    best = max(values, key=values.__getitem__)
+    rival, gap = values[best], evaluation["lift"][best]
+    figures = {
+        "champion": rival,
+        "challenger": rival + gap["difference"],
+        "low": gap["low"],
+        "high": gap["high"],
+    }
+    verdict = offline(figures, params.delivery.non_inferiority_margin)
+    return replace(verdict, why=f"against {best.replace('_', ' ')}: {verdict.why}")
+
+
+def start_slot(colour: str, challenger: Registered) -> Target:
+    """Start the idle slot with the challenger's Bento."""
+    return slots.start(places(), colour, challenger.bento, policy_of(challenger).manifest.name)
+
+
+def smoke(target: Target) -> Verdict:
+    """The slot answers a stranger with its own policy's slate, and refuses what it must refuse."""
+    for number in range(20):
+        status, text = _post(f"{target.url}/recommend", {"user_id": f"smoke-{number}"})
+        slate = json.loads(text) if status == 200 else {}
+        sound = slate.get("items") and all(0 < p <= 1 for p in slate["propensities"])
+        if not sound or slate["policy"] != target.policy:
+            why, remedy = f"request {number} got {status}: {text[:200]}", "the slot's log says why"
+            return Verdict("smoke", "fail", why, remedy=remedy)
+    refused, _ = _post(f"{target.url}/recommend", {"user_id": "smoke", "nonsense": 1})
+    if not 400 <= refused < 500:
+        return Verdict("smoke", "fail", f"an unknown field got status {refused}, not 4xx")
+    return Verdict("smoke", "pass", "20 slates are sound and an unknown field is refused")
+
+
+def _post(url: str, content: dict) -> tuple[int, str]:
+    """Status and text of the answer; status 0 where there is none."""
+    request = urllib.request.Request(
+        url, json.dumps(content).encode(), {"content-type": "application/json"}, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(errors="replace")
+    except OSError as error:
+        return 0, str(error)
+
+
+def ask_canary(where: Places, params: Params, engine: Engine, opened: Rollout) -> Verdict:
+    """The canary's gate on what the gateway and the store hold now."""
+    try:
+        address = f"http://{where.host}:{where.gateway_port}/metrics"
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            seen = slot_figures(answer.read().decode(), opened.challenger)
+    except OSError as error:
+        why = f"the gateway on port {where.gateway_port} does not answer ({error}): `recloop up` starts it"
+        return Verdict("canary", "no-data", why)
+    return canary(engine, opened, params.delivery, params.reward, seen)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The long parts of a release, as they are or as tasks of a flow."""
+
+    judge: Callable[[Registered | None, Registered], Verdict]
+    start: Callable[[str, Registered], Target]
+    smoke: Callable[[Target], Verdict]
+
+
+WORK = Work(judge, start_slot, smoke)
+
+
+def release(
+    where: Places,
+    params: Params,
+    who: str,
+    work: Work = WORK,
+    say: Callable[[str], None] = print,
+    patience: float = 6.0,
+) -> list[Verdict]:
+    """Roll the challenger out, step by step; the gates' verdicts.
+
+    A rollout that another controller has left, at whatever point, is gone on with.
+
+    Args:
+        who: the name in the transitions.
+        patience: seconds to wait for a controller that is under way; one that died is replaced sooner.
+
+    Raises:
+        Nothing: there is no challenger.
+        Conflict: another controller is under way, or has taken over.
+    """
+    engine, client = open_store(where.store), connect(where)
+    with take(engine, f"{who} ({socket.gethostname()}:{os.getpid()})", patience=patience) as lease:
+        challenger, routing = resolve(client, "challenger"), read_routing(engine)
+        if challenger is None:
+            raise Nothing("the registry has no challenger: retrain first")
+        if routing and _same(challenger, routing[1].slots[routing[1].champion].policy):
+            follow(where, engine)
+            say("the challenger is the champion already; the registry says so now")
+            return []
+        champion = resolve(client, "champion") if routing else None  # who serves nobody is not to be beaten
+        if champion is None or routing is None:
+            return _first(where, engine, challenger, work, lease, who)
+        colour = slots.other(routing[1].champion)
+        policy = policy_of(challenger).manifest.name
+        opened = open_for(engine, policy, slots.alive(where, colour), who, lease.check)
+        if opened.state == "paused":
+            why = rollout.transitions_of(engine, opened.id, 1)[0].why
+            return [Verdict("canary", "no-data", f"the rollout is paused: {why}", remedy="resume it")]
+        hands = Hands(
+            lambda: work.judge(champion, challenger),
+            lambda: work.start(colour, challenger),
+            work.smoke,
+            lambda here: ask_canary(where, params, engine, here),
+        )
+        controller = Controller(engine, lease, hands, params.delivery, colour, who, say)
+        controller.drive(opened.id)
+        _clean_up(where, engine, colour, opened)
+        return list(controller.verdicts.values())
+
+
+def _first(
+    where: Places, engine: Engine, challenger: Registered, work: Work, lease: Lease, who: str
+) -> list[Verdict]:
+    colour = slots.COLOURS[0]
+    verdicts = [work.judge(None, challenger)]
+    if decide(verdicts) == "promote":
+        target = work.start(colour, challenger)
+        verdicts.append(work.smoke(target))
+    if decide(verdicts) == "promote":
+        rollout.install(engine, colour, target, who, "the first champion", fence=lease.check)
+        promote(connect(where), challenger.version)
+    else:
+        slots.stop(where, colour)
+    return verdicts
+
+
+def open_for(
+    engine: Engine, policy: str, slot_lives: bool, who: str = "release flow", fence: Fence | None = None
+) -> Rollout:
+    """The open rollout of this policy, or a new one.
+
+    One of an older challenger is ended first, and so is one whose canary lost its slot: people were
+    served by the champion alone since then.
+    """
+    opened = rollout.current(engine)
+    if opened is not None and opened.challenger != policy:
+        rollout.abort(engine, opened.id, who, f"{policy} has taken its place as challenger", fence)
+    elif opened is not None and opened.state == "canary" and not slot_lives:
+        rollout.abort(engine, opened.id, who, "its slot was gone; the canary begins anew", fence)
+    elif opened is not None:
+        return opened
+    return rollout.begin(engine, policy, who, "the registry's challenger", fence)
+
+
+def follow(where: Places, engine: Engine) -> None:
+    """Make the policy that the routing has as champion the registry's."""
+    routing, client = read_routing(engine), connect(where)
+    if routing is None:
+        return
+    policy = routing[1].slots[routing[1].champion].policy
+    for version in versions(client):
+        if _same(version, policy):
+            promote(client, version.version)
+            return
+
+
+def _same(version: Registered, policy: str) -> bool:
+    return version.policy_sha256.startswith(policy.rpartition("-")[2])
+
+
+def _clean_up(where: Places, engine: Engine, colour: str, opened: Rollout) -> None:
+    if rollout.find(engine, opened.id).state == "promoted":
+        follow(where, engine)
+    found = read_routing(engine)
+    if found is not None and colour not in found[1].slots:
+        slots.stop(where, colour)

@@ -1,0 +1,178 @@
+"""Leases: whoever sleeps, dies or has a wrong clock, of two controllers only one acts."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from recloop.delivery import Target, Verdict, controller, lease, read_routing, rollout
+from recloop.delivery.controller import Controller, Hands
+from recloop.delivery.lease import Fenced, take
+from recloop.store import open_store
+from tests.delivery.test_gates import RULES
+
+OLD, NEW = Target("http://127.0.0.1:1", "old"), Target("http://127.0.0.1:2", "new")
+PARAMS = RULES.model_copy(update={"canary_steps": (0.1, 0.2), "canary_share": 0.4, "step_seconds": 60})
+WAY = ["pending", "canary", "canary", "canary", "promoted"]
+TERM = 0.3
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def url(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    rollout.install(open_store(url), "blue", OLD, "test", "first")
+    return url
+
+
+def test_a_second_controller_is_told_who_is_under_way(url):
+    engine = open_store(url)
+    with take(engine, "one", TERM) as first:
+        with pytest.raises(rollout.Conflict, match="one"):
+            take(engine, "two", TERM, patience=3 * TERM)
+        assert lease.holder(engine) == "one"
+    assert take(engine, "two", TERM, patience=0).token > first.token
+    assert lease.holder(engine) == "two"
+
+
+def test_who_slept_through_its_term_is_refused_and_nothing_changes(url):
+    engine = open_store(url)
+    slept = take(engine, "one", TERM)  # as a stopped process: it does not renew
+    opened = rollout.begin(engine, "new", "one", "try", slept.check)
+    awake = take(engine, "two", TERM)
+    before = read_routing(engine), rollout.transitions_of(engine)
+    with pytest.raises(Fenced):
+        rollout.start_canary(engine, opened.id, "green", NEW, 0.5, "one", "go", fence=slept.check)
+    assert not slept.renew()
+    assert (read_routing(engine), rollout.transitions_of(engine)) == before
+    assert rollout.current(engine).state == "pending"
+    rollout.start_canary(engine, opened.id, "green", NEW, 0.5, "two", "go", fence=awake.check)
+
+
+@pytest.mark.parametrize("shift", [-3600, 3600])
+def test_a_clock_that_is_set_wrong_lets_no_two_act(url, monkeypatch, shift):
+    engine = open_store(url)
+    first = take(engine, "one", TERM)
+    true = lease.now_us
+    monkeypatch.setattr(lease, "now_us", lambda: true() + shift * 1_000_000)
+    begun = time.monotonic()
+    second = take(engine, "two", TERM)
+    assert TERM <= time.monotonic() - begun < 5, "neither sooner nor much later than by the right clock"
+    rollout.begin(engine, "new", "two", "try", second.check)
+    opened = rollout.current(engine)
+    for _ in range(2):
+        with pytest.raises(Fenced):
+            rollout.abort(engine, opened.id, "one", "late", first.check)
+        monkeypatch.setattr(lease, "now_us", true)
+    assert rollout.current(engine) == opened
+
+
+def test_who_was_only_late_may_go_on(url, monkeypatch):
+    engine = open_store(url)
+    one = take(engine, "one", TERM)
+    true = lease.now_us
+    monkeypatch.setattr(lease, "now_us", lambda: true() + 10_000_000)
+    with pytest.raises(Fenced):
+        rollout.begin(engine, "new", "one", "try", one.check)
+    assert one.renew()
+    rollout.begin(engine, "new", "one", "try", one.check)
+
+
+def control(url: str, who: str, dies: tuple[int, str] | None, patience: float = 30.0) -> None:
+    """A controller as a process; it kills itself at the n-th transition: before it, within it or after it."""
+    controller.LOOK = 0.01
+    engine = open_store(url)
+    count = [0]
+
+    def mortal(module, name, moment):
+        real = getattr(module, name)
+
+        def call(*args, **kwargs):
+            count[0] += moment == "before"
+            if dies == (count[0], moment) and moment != "after":
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = real(*args, **kwargs)
+            if dies == (count[0], moment):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(module, name, call)
+
+    mortal(rollout, "_note", "within")  # the state is set, and nothing is committed yet
+    for name in ("begin", "start_canary", "grow", "promote"):
+        mortal(rollout, name, "after")
+        mortal(rollout, name, "before")
+    hands = Hands(
+        lambda: Verdict("offline", "pass", ""),
+        lambda: NEW,
+        lambda _: Verdict("smoke", "pass", ""),
+        lambda _: Verdict("canary", "pass", "well"),
+    )
+    with take(engine, who, TERM, patience) as mine:
+        last = next(iter(rollout.history(engine, 1)), None)
+        opened = last or rollout.begin(engine, "new", who, "try", mine.check)
+        Controller(engine, mine, hands, PARAMS, "green", who, lambda _: None).drive(opened.id)
+    engine.dispose()
+
+
+def run_killed(url: str, dies: tuple[int, str]) -> None:
+    first = FORK.Process(target=control, args=(url, "one", dies))
+    second = FORK.Process(target=control, args=(url, "two", None))
+    first.start()
+    time.sleep(0.1)
+    second.start()
+    for process in (first, second):
+        process.join(30)
+    engine = open_store(url)
+    told = rollout.transitions_of(engine)[::-1]
+    said = f"{dies}: {[(t.who, t.target) for t in told]}"
+    assert {first.exitcode, second.exitcode} <= {0, -signal.SIGKILL}, said
+    assert second.exitcode == 0, said
+    assert [t.target for t in told] == WAY, said
+    assert [t.source for t in told] == ["", *WAY[:-1]], said
+    who = [t.who for t in told]
+    assert who == sorted(who, key=("one", "two").index), f"they took turns: {said}"
+    assert read_routing(engine)[1].champion == "green"
+    engine.dispose()
+
+
+def killed_runs(tmp_path, count, seed=7):
+    rng = random.Random(seed)
+    moments = [(n, moment) for n in range(1, len(WAY) + 1) for moment in ("before", "within", "after")]
+    order = moments * (count // len(moments) + 1)
+    rng.shuffle(order)
+    for run, dies in enumerate(order[:count]):
+        url = f"sqlite:///{tmp_path}/{run}.db"
+        engine = open_store(url)
+        rollout.install(engine, "blue", OLD, "test", "first")
+        engine.dispose()  # a connection must not cross a fork
+        run_killed(url, dies)
+
+
+def test_a_controller_that_is_killed_at_a_transition_is_replaced(tmp_path):
+    killed_runs(tmp_path, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_controller_that_is_killed_anywhere_is_replaced(tmp_path):
+    killed_runs(tmp_path, int(os.environ.get("RECLOOP_KILLS", "200")))
+
+
+def test_a_dead_controller_s_rollout_is_taken_over_within_five_seconds(url):
+    open_store(url).dispose()
+    dead = FORK.Process(target=_take_and_die, args=(url,))
+    dead.start()
+    dead.join(20)
+    assert dead.exitcode == -signal.SIGKILL
+    begun = time.monotonic()
+    take(open_store(url), "two")
+    assert time.monotonic() - begun < 5
+
+
+def _take_and_die(url: str) -> None:
+    take(open_store(url), "one").renew()
+    os.kill(os.getpid(), signal.SIGKILL)
