@@ -7,9 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from recloop.delivery import Target, rollout
-from recloop.delivery.operator import operator_token
 from recloop.schema import now_us
-from recloop.settings import places
 from recloop.store import set_consent
 from recloop.store.tables import events, impressions, quarantine
 from tests.delivery.live import Live, until
@@ -183,12 +181,3 @@ def test_without_routing_people_get_what_is_popular(tmp_path):
         assert live.ask("u", k=2).json()["items"] == ["i7", "i1"]
         answer = live.ask("u", exclude=[f"i{n}" for n in range(20)])
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-
-
-def test_the_token_is_made_once_and_for_its_owner_only(tmp_path):
-    where = places(home=tmp_path, token="")
-    token = operator_token(where)
-    assert len(token) > 30
-    assert operator_token(where) == token
-    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
-    assert operator_token(places(home=tmp_path, token="given")) == "given"

@@ -133,9 +133,9 @@ def serve_command(
         if not link.is_symlink():
             link.symlink_to(store / name)
     command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port)]
-    return command, _environment(slot_home) | {"OPENBLAS_NUM_THREADS": "1"}
+    return command, _environment(slot_home) | {"OPENBLAS_NUM_THREADS": "1", "RECLOOP_SLOT_HOST": host}
 
 
 def _environment(home: Path) -> dict[str, str]:
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(home), "PYTHONWARNINGS": "ignore"}
-    return dict(os.environ) | quiet
+    return dict(os.environ) | quiet | {"RECLOOP_SLOT_HOST": "127.0.0.1"}

@@ -1,10 +1,11 @@
 """``python -m recloop.web``: the gateway with its pages, as a process."""
 
 import argparse
+import sys
 
 import uvicorn
 
-from recloop.settings import load_params, places
+from recloop.settings import TokenError, load_params, places
 from recloop.web.app import create
 
 
@@ -16,8 +17,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=here.gateway_port)
     parser.add_argument("--params", default="params.yaml")
     given = parser.parse_args()
+    try:
+        app = create(here.model_copy(update={"host": given.host}), load_params(given.params))
+    except TokenError as error:
+        sys.exit(f"the gateway does not start: {error}")
     uvicorn.run(
-        create(here, load_params(given.params)),
+        app,
         host=given.host,
         port=given.port,
         access_log=False,
