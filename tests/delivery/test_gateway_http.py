@@ -10,7 +10,7 @@ from recloop.delivery import Target, rollout
 from recloop.schema import now_us
 from recloop.store import set_consent
 from recloop.store.tables import events, impressions, quarantine
-from tests.delivery.live import Live, until
+from tests.delivery.live import TOKEN, Live, until
 from tests.delivery.standin import Standin
 
 DAY_US = 86_400_000_000
@@ -96,7 +96,11 @@ def test_only_json_is_taken_and_only_so_much(live):
 
     assert live.client.post("/events", content=drip(), headers=kinds).status_code == 413
     assert live.client.post("/events", json=[CLICK] * 5001).status_code == 413
-    assert live.client.get("/nowhere").json() == {"error": "Not Found", "field": ""}
+    operator = {"authorization": f"Bearer {TOKEN}"}
+    assert live.client.get("/nowhere", headers=operator).json() == {
+        "error": "Not Found",
+        "field": "",
+    }
 
 
 def test_good_rows_are_kept_bad_ones_quarantined_and_repeats_counted(live):

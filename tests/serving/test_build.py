@@ -1,5 +1,6 @@
 """Building a Bento: once per content, whole or not at all, and light."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -77,7 +78,8 @@ def test_a_slot_imports_its_own_code_and_nothing_heavy(home: Path, built: Built)
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     source = place(home, built) / "src"
-    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
+    here = os.environ | {"RECLOOP_SLOT_HOST": "127.0.0.1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, env=here, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).is_relative_to(source)
 

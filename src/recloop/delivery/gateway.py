@@ -34,10 +34,11 @@ from recloop.intake import parse_events
 from recloop.intake.feedback import AHEAD, OLDEST
 from recloop.schema import Event, Impression, Slate, now_us
 from recloop.serving.guard import OPEN, Guard
+from recloop.serving.journal import Journal
 from recloop.serving.messages import Ask
 from recloop.settings import Params, Tokens
 from recloop.settings.tokens import FEEDBACK, OPERATE, READ
-from recloop.store import Busy, Refused, Writer
+from recloop.store import Busy, Refused, Writer, fault_of
 
 log = logging.getLogger("recloop.gateway")
 BODY_LIMIT = 1 << 20  # bytes
@@ -73,9 +74,15 @@ class Gateway:
     """
 
     def __init__(
-        self, engine: Engine, params: Params, tokens: Tokens, free: frozenset[str], slot_token: str = ""
+        self,
+        engine: Engine,
+        params: Params,
+        tokens: Tokens,
+        free: frozenset[str],
+        rate: float | None = None,
+        slot_token: str = "",
     ) -> None:
-        self.engine, self.params, self._tokens, self._free = engine, params, tokens, free
+        self.engine, self.params, self._tokens, self._free, self._rate = engine, params, tokens, free, rate
         self._slot_token = slot_token
         self.meters = Meters()
         self.following = Following(engine, params.reward.rating_positive, self.meters)
@@ -95,9 +102,13 @@ class Gateway:
             Route("/metrics", self._metrics),
             Route("/openapi.json", self._openapi),
         ]
+        named = SCOPES | dict(scopes or {})
         return Starlette(
             routes=[*routes, *pages],
-            middleware=[Middleware(Guard, self._tokens, SCOPES | dict(scopes or {}), self._free)],
+            middleware=[
+                Middleware(Journal, named),
+                Middleware(Guard, self._tokens, named, self._free, self._rate),
+            ],
             lifespan=self._lifespan,
             exception_handlers={HTTPException: explain},
             max_body_size=BODY_LIMIT,
@@ -132,12 +143,14 @@ class Gateway:
         return Route(path, measured, methods=["POST"])
 
     async def _recommend(self, request: Request) -> Response:
-        slate = await self.recommend(decoded(self._ask, await require_json(request)))
+        slate = await self.recommend(
+            decoded(self._ask, await require_json(request)), request.scope["recloop.id"]
+        )
         return Response(
             slate.model_dump_json(), headers={"x-request-id": slate.request_id}, media_type="application/json"
         )
 
-    async def recommend(self, wanted: Ask) -> Slate:
+    async def recommend(self, wanted: Ask, request_id: str) -> Slate:
         """A slate, whose impressions are on disk when it is returned.
 
         Raises:
@@ -150,7 +163,7 @@ class Gateway:
         wanted = replace(
             wanted, context=replace(wanted.context, ts=ts), k=wanted.k or self.params.serving.slate
         )
-        slate, colour = await self._rank(wanted, uuid.uuid4().hex)
+        slate, colour = await self._rank(wanted, request_id)
         await self._commit(shown=_impressions(slate, wanted, colour, ts))
         self._served_by[slate.request_id] = slate.policy
         if len(self._served_by) > REMEMBERED:
@@ -212,7 +225,7 @@ class Gateway:
                 503, "the store is busy: send it again, with the same event_id", later=True
             ) from error
         except SQLAlchemyError as error:
-            log.error("the store cannot be written: %s", error)
+            log.error("the store cannot be written: %s", fault_of(error))
             raise Problem(503, "the store cannot be written now: send it again later", later=True) from error
 
     async def _feedback(self, request: Request) -> Response:

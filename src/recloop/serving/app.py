@@ -17,6 +17,7 @@ from starlette.routing import Route
 from recloop.policy import NothingLeft, load
 from recloop.schema import Event, now_us
 from recloop.serving.guard import OPEN, Guard, free_scopes
+from recloop.serving.journal import Journal
 from recloop.serving.messages import IDENTIFIER, Ask, Feedback, Refusal, refusal
 from recloop.serving.openapi import DOCUMENT, PAGE
 from recloop.serving.past import Past
@@ -82,8 +83,10 @@ SCOPES = {
 }
 
 
-def create_app(recommender: Recommender, tokens: Tokens, free: frozenset[str]) -> Starlette:
-    """The routes of one slot; ``free``: scopes for which no token is asked."""
+def create_app(
+    recommender: Recommender, tokens: Tokens, free: frozenset[str], rate: float | None = None
+) -> Starlette:
+    """The routes of one slot; tokens, ``free`` and ``rate`` as in ``Guard``."""
     ask, act = msgspec.json.Decoder(Ask), msgspec.json.Decoder(Feedback)
     manifest = recommender.policy.manifest
 
@@ -126,7 +129,7 @@ def create_app(recommender: Recommender, tokens: Tokens, free: frozenset[str]) -
             Route("/docs.json", openapi),  # where BentoML would describe its own, and has none
             Route("/", page),
         ],
-        middleware=[Middleware(Guard, tokens, SCOPES, free)],
+        middleware=[Middleware(Journal, SCOPES), Middleware(Guard, tokens, SCOPES, free, rate)],
         exception_handlers={Problem: explain},
     )
 
@@ -160,8 +163,9 @@ def app_from_environment(folder: Path) -> Starlette:
         ArtefactError: the policy is not what its manifest describes; the slot must not start.
         TokenError: it can be reached from elsewhere, and there are no tokens.
     """
-    host, tokens = os.environ.get("RECLOOP_SLOT_HOST", ""), Places().tokens  # type: ignore[call-arg]
+    here = Places()  # type: ignore[call-arg]
+    host, tokens = os.environ.get("RECLOOP_SLOT_HOST", ""), here.tokens
     require_tokens(host, tokens)
     free = free_scopes(host, frozenset({READ} if tokens.grants else {READ, FEEDBACK}))
     past = Past(os.environ.get("RECLOOP_STORE_URL", ""))
-    return create_app(Recommender(load(folder), past), tokens, free)
+    return create_app(Recommender(load(folder), past), tokens, free, here.rate_at(host))

@@ -1,14 +1,16 @@
-"""Who may ask for what: stands before an app, and lets nothing in that the route's scope does not allow."""
+"""Who may ask for what, and how often: stands before an app, and lets in only what is allowed."""
 
 import base64
 import binascii
 from collections.abc import Mapping
+from math import ceil
 
 import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from recloop.serving.limits import Buckets, client_key
 from recloop.serving.messages import Refusal
 from recloop.settings.tokens import LOOPBACK, OPERATE, Grant, Tokens
 
@@ -20,11 +22,20 @@ class Guard:
     """ASGI middleware.
 
     ``routes``: per path, or first part of it ending in ``/*``, the scope that a token needs; a path that
-    is not named needs ``operate``. ``free``: scopes for which no token is asked.
+    is not named needs ``operate``. ``free``: scopes for which no token is asked. ``rate``: requests per
+    second of one token, or of one client without a token; None: any number.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, routes: Mapping[str, str], free: frozenset[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: Tokens,
+        routes: Mapping[str, str],
+        free: frozenset[str],
+        rate: float | None = None,
+    ) -> None:
         self._app, self._tokens, self._routes, self._free = app, tokens, routes, free | {OPEN}
+        self._buckets = None if rate is None else Buckets(rate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -32,15 +43,25 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         needed = self._routes.get(route_of(scope["path"], self._routes), OPERATE)
-        if refused := self._refusal(needed, Headers(scope=scope)):
+        grant = self._grant(Headers(scope=scope).get("authorization", ""))
+        scope["recloop.who"] = grant.name if grant else ""
+        if refused := self._too_often(scope, grant) or self._refusal(needed, grant):
             await refused(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _refusal(self, needed: str, headers: Headers) -> Response | None:
+    def _too_often(self, scope: Scope, grant: Grant | None) -> Response | None:
+        if self._buckets is None:
+            return None
+        address = scope["client"][0] if scope.get("client") else ""
+        wait = self._buckets.wait(f"token {grant.sha256}" if grant else client_key(address))
+        if not wait:
+            return None
+        return refuse(429, "too many requests: send it again later", "", {"retry-after": f"{ceil(wait)}"})
+
+    def _refusal(self, needed: str, grant: Grant | None) -> Response | None:
         if needed in self._free:
             return None
-        grant = self._grant(headers.get("authorization", ""))
         if grant is None:
             why = f"this needs a token with the scope {needed}: Authorization: Bearer ..."
             return refuse(401, why, "authorization", {"www-authenticate": CHALLENGE})

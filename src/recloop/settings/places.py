@@ -1,11 +1,12 @@
 """Where things live and listen, and who may ask: read from RECLOOP_* environment variables."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from recloop.settings.tokens import FEEDBACK, READ, SCOPES, Tokens
+from recloop.settings.tokens import FEEDBACK, LOOPBACK, READ, SCOPES, Tokens
 
 
 class Places(BaseSettings):
@@ -26,6 +27,12 @@ class Places(BaseSettings):
     feedback_token: SecretStr = Field(SecretStr(""), description="allows feedback and consent")
     tokens_file: Path | None = Field(None, description="hashes of tokens; None: tokens.json under home")
     slot_token: SecretStr = Field(SecretStr(""), description="what the gateway shows to slots elsewhere")
+    rate: float | None = Field(
+        None, gt=0, description="requests per second of a client; None: 1000 beyond loopback, else any number"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="info: each request"
+    )
     ask_always: bool = Field(False, description="ask for tokens on loopback too, as behind a proxy")
     key_file: Path | None = Field(
         None, description="master key of personal data; None: made under home on first use"
@@ -45,6 +52,10 @@ class Places(BaseSettings):
     def token_list(self) -> Path:
         """The file of tokens' hashes."""
         return self.tokens_file or self.home.resolve() / "tokens.json"
+
+    def rate_at(self, host: str) -> float | None:
+        """Requests per second of one client of what listens on ``host``."""
+        return 1000.0 if self.rate is None and host not in LOOPBACK else self.rate
 
     @property
     def tokens(self) -> Tokens:

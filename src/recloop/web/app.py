@@ -30,5 +30,6 @@ def create(places: Places, params: Params) -> Starlette:
     tokens = places.tokens
     require_tokens(places.host, tokens)
     free = free_scopes(places.host, frozenset() if places.ask_always else frozenset({READ, FEEDBACK}))
-    gateway = Gateway(open_store(places.store), params, tokens, free, places.slot_token.get_secret_value())
+    rate, slot_token = places.rate_at(places.host), places.slot_token.get_secret_value()
+    gateway = Gateway(open_store(places.store), params, tokens, free, rate, slot_token)
     return gateway.app([*Storefront(gateway).routes, *Dashboard(gateway).routes, STATIC], SCOPES)
