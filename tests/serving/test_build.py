@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from recloop.policy import ArtefactError, load
-from recloop.serving.build import BuildError, Built, bento_home, build_bento, serve_command
+from recloop.serving.build import (
+    BuildError,
+    Built,
+    bento_folder,
+    bento_home,
+    build_bento,
+    is_sound,
+    serve_command,
+)
 from tests.serving.conftest import PROJECT, write_policy
 
 
@@ -60,6 +68,19 @@ def test_an_unsound_policy_or_checkout_is_refused(folder: Path, tmp_path: Path) 
     (altered / "items.json").write_text("{}")
     with pytest.raises(ArtefactError, match=r"items\.json was altered"):
         build_bento(PROJECT, altered, tmp_path / "var", {})
+
+
+def test_another_policy_or_a_link_is_not_sound(home: Path, built: Built, tmp_path: Path) -> None:
+    bento = bento_folder(built.tag, home)
+    assert is_sound(bento, built.policy_sha256)
+    assert not is_sound(bento, "0" * 64)
+    copy = shutil.copytree(bento, tmp_path / "copy")
+    assert is_sound(copy, built.policy_sha256)
+    (tmp_path / "linked").symlink_to(copy)
+    assert not is_sound(tmp_path / "linked", built.policy_sha256)
+    (copy / "src/infra/slot.py").unlink()
+    (copy / "src/infra/slot.py").symlink_to(bento / "src/infra/slot.py")
+    assert not is_sound(copy, built.policy_sha256)
 
 
 def test_a_refusal_of_bentoml_is_passed_on(folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from recloop.delivery.rollout import abort, current, install
 from recloop.delivery.routing import read_routing
 from recloop.policy import ArtefactError, load
 from recloop.registry import Registered, RegistryError, connect, fetch, note_bento, resolve
-from recloop.serving.build import BuildError, bento_home, build_bento
+from recloop.serving.build import BuildError, bento_folder, build_bento, is_sound
 from recloop.settings import Places, TokenError, places, require_tokens
 from recloop.settings.tokens import LOOPBACK
 from recloop.store import StoreError, open_store
@@ -151,8 +151,10 @@ def serve_champion(where: Places, champion: Registered) -> None:
     engine = open_store(where.store)
     found = read_routing(engine)
     colour = found[1].champion if found else slots.COLOURS[0]
-    tag = champion.bento if _bento(where, champion.bento).exists() else _build_again(where, champion)
-    policy = load(_bento(where, tag) / "src/models/policy").manifest.name
+    tag = champion.bento
+    if not tag or not is_sound(bento_folder(tag, where.home), champion.policy_sha256):
+        tag = _build_again(where, champion)
+    policy = load(bento_folder(tag, where.home) / "src/models/policy").manifest.name
     target = slots.start(where, colour, tag, policy)
     if found and found[1].slots[colour] == target:
         return
@@ -161,13 +163,8 @@ def serve_champion(where: Places, champion: Registered) -> None:
     install(engine, colour, target, WHO, f"champion is version {champion.version}")
 
 
-def _bento(where: Places, tag: str) -> Path:
-    name, _, version = tag.partition(":")
-    return bento_home(where.home) / "bentos" / name / version
-
-
 def _build_again(where: Places, champion: Registered) -> str:
-    """A Bento for a champion whose own was deleted."""
+    """A Bento for a champion whose own was deleted, or holds another policy."""
     client = connect(where)
     policy = fetch(client, champion.version, where.home / "judged" / str(champion.version))
     labels = {"mlflow_version": champion.version, "mlflow_run": champion.run_id}
