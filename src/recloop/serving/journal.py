@@ -28,7 +28,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         own = record.name.split(".")[0] == "recloop"
-        row = {
+        row: dict[str, object] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -98,7 +98,7 @@ class Journal:
                 log.log(level, "request", extra={"fields": fields | failed})
 
     def _fields(self, scope: Scope, status: int) -> dict[str, object]:
-        fields = {
+        fields: dict[str, object] = {
             "id": scope["recloop.id"],
             "method": scope["method"] if scope["method"] in METHODS else "other",
             "route": route_of(scope["path"], self._routes),

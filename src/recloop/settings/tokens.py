@@ -39,7 +39,8 @@ class Tokens:
             Grant("environment", tuple(scopes), _hash(token)) for token, scopes in given.items() if token
         ]
         self.weak = any(0 < len(token) < SHORTEST for token in given)
-        self._file, self._seen, self._kept = file, None, []  # type: tuple[Path | None, object, list[Grant]]
+        self._file, self._seen = file, (0, 0, 0)  # time, size and inode of what was read
+        self._kept: list[Grant] = []
 
     @property
     def grants(self) -> list[Grant]:
@@ -52,7 +53,7 @@ class Tokens:
             if stamp != self._seen:
                 self._kept, self._seen = read_grants(self._file), stamp
         except (FileNotFoundError, TokenError):
-            self._kept, self._seen = [], None
+            self._kept, self._seen = [], (0, 0, 0)
         return self._given + self._kept
 
     def grant_of(self, token: str) -> Grant | None:
