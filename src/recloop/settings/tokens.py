@@ -52,7 +52,7 @@ class Tokens:
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
             if stamp != self._seen:
                 self._kept, self._seen = read_grants(self._file), stamp
-        except (FileNotFoundError, TokenError):
+        except (OSError, TokenError):
             self._kept, self._seen = [], (0, 0, 0)
         return self._given + self._kept
 
