@@ -25,6 +25,6 @@ def by_hand() -> Iterator[None]:
     settings = {PREFECT_HOME: where.home / "prefect", PREFECT_SERVER_ANALYTICS_ENABLED: False}
     server = processes.find(where.home, "prefect")
     if server and not os.environ.get("PREFECT_API_URL"):
-        settings[PREFECT_API_URL] = f"http://{where.host}:{server.port}/api"
+        settings[PREFECT_API_URL] = f"http://127.0.0.1:{server.port}/api"
     with temporary_settings(settings):
         yield

@@ -66,7 +66,7 @@ def markdown(runs: list[StageRun], data_version: str) -> str:
     where = places()
     run_id = registered["run_id"]
     experiment = connect(where).get_run(run_id).info.experiment_id
-    run = f"http://{where.host}:{where.mlflow_port}/#/experiments/{experiment}/runs/{run_id}"
+    run = f"http://127.0.0.1:{where.mlflow_port}/#/experiments/{experiment}/runs/{run_id}"
     page = Path("reports/evaluation.html").resolve().as_uri()
     docs = Path("reports/data_docs/index.html").resolve().as_uri()
     plot = base64.b64encode(Path("reports/evaluation.png").read_bytes()).decode()

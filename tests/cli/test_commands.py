@@ -124,3 +124,22 @@ def test_benchmark_writes_figures_and_says_its_protocol(run, tmp_path, monkeypat
     assert "All items are ranked, without sampling" in said
     assert "the aim of 1.3 is" in said
     assert "smaller than 1M" in said
+
+
+def test_a_token_is_made_listed_and_taken_away(run):
+    token = run("token", "add", "shop", "--scope", "read", "--scope", "feedback").stdout.strip()
+    assert places().tokens.grant_of(token).scopes == ("read", "feedback")
+    assert json.loads(run("token", "list", "--json").stdout) == [{"name": "shop", "scopes": "read, feedback"}]
+    assert token not in run("token", "list").stdout
+    refused = run("token", "add", "other", "--scope", "root")
+    assert refused.exit_code == 1
+    assert "read, feedback, operate" in refused.stderr
+    assert run("token", "remove", "shop").exit_code == 0
+    assert places().tokens.grant_of(token) is None
+
+
+def test_up_refuses_to_listen_for_everybody_without_tokens(run, monkeypatch):
+    monkeypatch.setenv("RECLOOP_HOST", "0.0.0.0")
+    refused = run("up")
+    assert refused.exit_code == 1
+    assert "there are no tokens" in " ".join(refused.stderr.split())

@@ -7,12 +7,10 @@ import pytest
 from sqlalchemy import func, select
 
 from recloop.delivery import Target, rollout
-from recloop.delivery.operator import operator_token
 from recloop.schema import now_us
-from recloop.settings import places
 from recloop.store import set_consent
 from recloop.store.tables import events, impressions, quarantine
-from tests.delivery.live import Live, until
+from tests.delivery.live import TOKEN, Live, until
 from tests.delivery.standin import Standin
 
 DAY_US = 86_400_000_000
@@ -98,7 +96,11 @@ def test_only_json_is_taken_and_only_so_much(live):
 
     assert live.client.post("/events", content=drip(), headers=kinds).status_code == 413
     assert live.client.post("/events", json=[CLICK] * 5001).status_code == 413
-    assert live.client.get("/nowhere").json() == {"error": "Not Found", "field": ""}
+    operator = {"authorization": f"Bearer {TOKEN}"}
+    assert live.client.get("/nowhere", headers=operator).json() == {
+        "error": "Not Found",
+        "field": "",
+    }
 
 
 def test_good_rows_are_kept_bad_ones_quarantined_and_repeats_counted(live):
@@ -183,12 +185,3 @@ def test_without_routing_people_get_what_is_popular(tmp_path):
         assert live.ask("u", k=2).json()["items"] == ["i7", "i1"]
         answer = live.ask("u", exclude=[f"i{n}" for n in range(20)])
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-
-
-def test_the_token_is_made_once_and_for_its_owner_only(tmp_path):
-    where = places(home=tmp_path, token="")
-    token = operator_token(where)
-    assert len(token) > 30
-    assert operator_token(where) == token
-    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
-    assert operator_token(places(home=tmp_path, token="given")) == "given"

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from sqlalchemy import Engine
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from recloop.features import FeatureSpec
@@ -17,8 +18,11 @@ from recloop.serving.app import create_app
 from recloop.serving.build import Built, build_bento
 from recloop.serving.past import Past
 from recloop.serving.recommender import Recommender
+from recloop.settings import Tokens
+from recloop.settings.tokens import FEEDBACK, READ
 from recloop.store import add_items, add_users, open_store
 
+FREE = frozenset({READ, FEEDBACK})
 PROJECT = Path(__file__).parents[2]
 N = 6
 SPEC = FeatureSpec(
@@ -60,6 +64,11 @@ def write_policy(folder: Path, liked: float = 10.0) -> Path:
     return folder
 
 
+def open_app(recommender: Recommender) -> Starlette:
+    """The slot as it is on loopback where there are no tokens."""
+    return create_app(recommender, Tokens({}), FREE)
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_policy(tmp_path_factory.mktemp("models") / "policy")
@@ -87,7 +96,7 @@ def recommender(folder: Path, url: str, engine: Engine) -> Recommender:
 @pytest.fixture
 def slot(recommender: Recommender) -> TestClient:
     """Raises what the app does not handle, instead of answering 500."""
-    return TestClient(create_app(recommender))
+    return TestClient(open_app(recommender))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Building a Bento: once per content, whole or not at all, and light."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from recloop.policy import ArtefactError, load
-from recloop.serving.build import BuildError, Built, bento_home, build_bento, serve_command
+from recloop.serving.build import (
+    BuildError,
+    Built,
+    bento_folder,
+    bento_home,
+    build_bento,
+    is_sound,
+    serve_command,
+)
 from tests.serving.conftest import PROJECT, write_policy
 
 
@@ -61,6 +70,19 @@ def test_an_unsound_policy_or_checkout_is_refused(folder: Path, tmp_path: Path) 
         build_bento(PROJECT, altered, tmp_path / "var", {})
 
 
+def test_another_policy_or_a_link_is_not_sound(home: Path, built: Built, tmp_path: Path) -> None:
+    bento = bento_folder(built.tag, home)
+    assert is_sound(bento, built.policy_sha256)
+    assert not is_sound(bento, "0" * 64)
+    copy = shutil.copytree(bento, tmp_path / "copy")
+    assert is_sound(copy, built.policy_sha256)
+    (tmp_path / "linked").symlink_to(copy)
+    assert not is_sound(tmp_path / "linked", built.policy_sha256)
+    (copy / "src/infra/slot.py").unlink()
+    (copy / "src/infra/slot.py").symlink_to(bento / "src/infra/slot.py")
+    assert not is_sound(copy, built.policy_sha256)
+
+
 def test_a_refusal_of_bentoml_is_passed_on(folder: Path, tmp_path: Path) -> None:
     for part in ("src", "infra"):
         shutil.copytree(PROJECT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -77,7 +99,8 @@ def test_a_slot_imports_its_own_code_and_nothing_heavy(home: Path, built: Built)
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     source = place(home, built) / "src"
-    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
+    here = os.environ | {"RECLOOP_SLOT_HOST": "127.0.0.1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, env=here, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).is_relative_to(source)
 

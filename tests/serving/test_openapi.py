@@ -8,10 +8,10 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from recloop.schema import Slate
-from recloop.serving.app import create_app
 from recloop.serving.messages import Ask, Feedback, Refusal
 from recloop.serving.openapi import EXAMPLES
 from recloop.serving.recommender import Recommender
+from tests.serving.conftest import open_app
 
 
 def references(part: object) -> Iterator[str]:
@@ -29,7 +29,7 @@ def test_every_route_is_described(slot: TestClient, recommender: Recommender) ->
     document = slot.get("/openapi.json").json()
     assert slot.get("/docs.json").json() == document
     assert document["openapi"].startswith("3.")
-    for route in create_app(recommender).routes:
+    for route in open_app(recommender).routes:
         assert isinstance(route, Route)
         if route.path in ("/openapi.json", "/docs.json", "/"):
             continue

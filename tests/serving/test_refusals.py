@@ -10,8 +10,9 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from recloop.schema import Slate
-from recloop.serving.app import BODY_LIMIT, create_app
+from recloop.serving.app import BODY_LIMIT
 from recloop.serving.recommender import Recommender
+from tests.serving.conftest import open_app
 
 FIELDS = ("user_id", "context", "k", "exclude", "item_id", "kind", "value", "request_id", "event_id", "ts")
 ASK, ACT = '{"user_id": "p"', '{"user_id": "p", "item_id": "i1", "kind": "click"'
@@ -70,7 +71,7 @@ def test_a_body_may_be_64_kib_and_no_more(slot: TestClient) -> None:
 
 def test_an_endless_body_is_not_read_to_its_end(recommender: Recommender) -> None:
     """No length is announced, so only counting helps."""
-    app, read, sent = create_app(recommender), [0], []
+    app, read, sent = open_app(recommender), [0], []
 
     async def receive() -> Message:
         read[0] += 1

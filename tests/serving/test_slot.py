@@ -12,8 +12,10 @@ from recloop.schema import Slate
 from recloop.serving.app import create_app
 from recloop.serving.past import Past
 from recloop.serving.recommender import Recommender
+from recloop.settings import Tokens
+from recloop.settings.tokens import READ, SCOPES
 from recloop.store.tables import events
-from tests.serving.conftest import SPEC
+from tests.serving.conftest import SPEC, open_app
 
 
 def ask(slot: TestClient, **body: object) -> Slate:
@@ -93,7 +95,7 @@ def test_feedback_is_on_disk_when_it_is_answered_and_once_only(slot: TestClient,
 
 
 def test_feedback_needs_the_token_where_there_is_one(recommender: Recommender) -> None:
-    slot = TestClient(create_app(recommender, "s3cret"))
+    slot = TestClient(create_app(recommender, Tokens({"s3cret": SCOPES}), frozenset({READ})))
     act = {"user_id": "known", "item_id": "i1", "kind": "click"}
     for headers in ({}, {"Authorization": "s3cret"}, {"Authorization": "Bearer s3cre"}):
         answer = slot.post("/feedback", json=act, headers=headers)
@@ -110,7 +112,7 @@ def test_the_manifest_is_shown(slot: TestClient, folder: Path) -> None:
 
 
 def test_a_slot_without_a_store_serves_strangers(folder: Path) -> None:
-    slot = TestClient(create_app(Recommender(load(folder), Past(""))))
+    slot = TestClient(open_app(Recommender(load(folder), Past(""))))
     assert ask(slot).cold_start
     answer = slot.post("/feedback", json={"user_id": "known", "item_id": "i1", "kind": "click"})
     assert answer.status_code == 503

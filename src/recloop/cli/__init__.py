@@ -2,7 +2,7 @@
 
 import typer
 
-from recloop.cli import ablate, benchmark, data, doctor, experiment, rollout, search, system
+from recloop.cli import ablate, benchmark, data, doctor, experiment, rollout, search, system, token
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.command()(system.up)
@@ -17,3 +17,4 @@ app.add_typer(data.data, name="data")
 app.add_typer(data.quarantine, name="quarantine")
 app.add_typer(experiment.experiment, name="experiment")
 app.add_typer(rollout.rollout, name="rollout")
+app.add_typer(token.token, name="token")

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from recloop.cli.show import AsJson, as_json, as_table
 from recloop.delivery.processes import running
 from recloop.settings import ParamsError, Places, load_params, places
+from recloop.settings.tokens import LOOPBACK
 from recloop.store import StoreError, open_store
 
 GB = 1024**3
@@ -131,7 +132,7 @@ def _ports(where: Places) -> list[Finding]:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((where.host, port))
+                probe.bind((where.host if name == "gateway" else LOOPBACK[0], port))
                 findings.append(Finding(what, True, "free"))
             except OSError as error:
                 do = f"stop the program that uses it, or set RECLOOP_{name.upper()}_PORT to another port"

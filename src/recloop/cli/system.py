@@ -15,12 +15,14 @@ from recloop.delivery.rollout import abort, current, install
 from recloop.delivery.routing import read_routing
 from recloop.policy import ArtefactError, load
 from recloop.registry import Registered, RegistryError, connect, fetch, note_bento, resolve
-from recloop.serving.build import BuildError, bento_home, build_bento
-from recloop.settings import Places, places
+from recloop.serving.build import BuildError, bento_folder, build_bento, is_sound
+from recloop.settings import Places, TokenError, places, require_tokens
+from recloop.settings.tokens import LOOPBACK
 from recloop.store import StoreError, open_store
 
 WHO = "recloop up"
 RETRY_SECONDS = 15.0
+LOCAL = LOOPBACK[0]  # for all that has no tokens of its own: only the gateway may be elsewhere
 Trouble = (processes.ProcessError, StoreError, RegistryError, BuildError, ArtefactError)
 
 
@@ -33,6 +35,10 @@ def up() -> None:
         stop("`make demo` runs here: wait until it is done, or set RECLOOP_HOME to another folder")
     if not Path("prefect.yaml").exists():
         stop(f"there is no prefect.yaml in {Path.cwd()}: run `recloop up` in the project's folder")
+    try:
+        require_tokens(where.host, where.tokens)
+    except TokenError as error:
+        stop(f"recloop does not start: {error}")
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -73,15 +79,16 @@ def _address(where: Places, name: str) -> str:
         return (
             ", ".join(c for c in slots.COLOURS if slots.alive(where, c)) or "none yet: no policy was released"
         )
-    return f"http://{where.host}:{found.port}" if found and found.port else "runs"
+    host = where.host if name == "gateway" else LOCAL
+    return f"http://{host}:{found.port}" if found and found.port else "runs"
 
 
 def prefect_environment(where: Places) -> dict[str, str]:
     """What Prefect's processes and its clients need to find each other."""
     return dict(os.environ) | {
         "PREFECT_HOME": str(where.home / "prefect"),
-        "PREFECT_API_URL": f"http://{where.host}:{where.prefect_port}/api",
-        "PREFECT_UI_API_URL": f"http://{where.host}:{where.prefect_port}/api",
+        "PREFECT_API_URL": f"http://{LOCAL}:{where.prefect_port}/api",
+        "PREFECT_UI_API_URL": f"http://{LOCAL}:{where.prefect_port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "RECLOOP_HOME": str(where.home),
@@ -89,12 +96,12 @@ def prefect_environment(where: Places) -> dict[str, str]:
 
 
 def _prefect(where: Places) -> None:
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", where.host]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", LOCAL]
     command += ["--port", str(where.prefect_port)]
     process = processes.start(
-        where.home, "prefect", command, prefect_environment(where), where.host, where.prefect_port
+        where.home, "prefect", command, prefect_environment(where), LOCAL, where.prefect_port
     )
-    processes.wait_ready(process, f"http://{where.host}:{where.prefect_port}/api/health", 120)
+    processes.wait_ready(process, f"http://{LOCAL}:{where.prefect_port}/api/health", 120)
 
 
 def _mlflow(where: Places) -> None:
@@ -105,7 +112,7 @@ def _mlflow(where: Places) -> None:
         "mlflow",
         "server",
         "--host",
-        where.host,
+        LOCAL,
         "--port",
         str(where.mlflow_port),
     ]
@@ -115,8 +122,8 @@ def _mlflow(where: Places) -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    process = processes.start(where.home, "mlflow", command, environment, where.host, where.mlflow_port)
-    processes.wait_ready(process, f"http://{where.host}:{where.mlflow_port}/health", 90)
+    process = processes.start(where.home, "mlflow", command, environment, LOCAL, where.mlflow_port)
+    processes.wait_ready(process, f"http://{LOCAL}:{where.mlflow_port}/health", 90)
 
 
 def gateway(where: Places) -> processes.Process:
@@ -144,8 +151,10 @@ def serve_champion(where: Places, champion: Registered) -> None:
     engine = open_store(where.store)
     found = read_routing(engine)
     colour = found[1].champion if found else slots.COLOURS[0]
-    tag = champion.bento if _bento(where, champion.bento).exists() else _build_again(where, champion)
-    policy = load(_bento(where, tag) / "src/models/policy").manifest.name
+    tag = champion.bento
+    if not tag or not is_sound(bento_folder(tag, where.home), champion.policy_sha256):
+        tag = _build_again(where, champion)
+    policy = load(bento_folder(tag, where.home) / "src/models/policy").manifest.name
     target = slots.start(where, colour, tag, policy)
     if found and found[1].slots[colour] == target:
         return
@@ -154,13 +163,8 @@ def serve_champion(where: Places, champion: Registered) -> None:
     install(engine, colour, target, WHO, f"champion is version {champion.version}")
 
 
-def _bento(where: Places, tag: str) -> Path:
-    name, _, version = tag.partition(":")
-    return bento_home(where.home) / "bentos" / name / version
-
-
 def _build_again(where: Places, champion: Registered) -> str:
-    """A Bento for a champion whose own was deleted."""
+    """A Bento for a champion whose own was deleted, or holds another policy."""
     client = connect(where)
     policy = fetch(client, champion.version, where.home / "judged" / str(champion.version))
     labels = {"mlflow_version": champion.version, "mlflow_run": champion.run_id}
@@ -230,7 +234,7 @@ def status(json_: AsJson = False) -> None:
     if json_:
         as_json(content)
         return
-    rows = [p | {"address": f"http://{where.host}:{p['port']}" if p["port"] else ""} for p in parts]
+    rows = [p | {"address": _address(where, p["name"]) if p["port"] else ""} for p in parts]
     if rows:
         as_table(rows, ["name", "pid", "address", "log"])
     else:

@@ -27,8 +27,9 @@ class SlotFailure(RuntimeError):
 class Exchange:
     """The gateway's side of the connections to all slots; use as an async context manager."""
 
-    def __init__(self, meters: Meters, timeout: float) -> None:
+    def __init__(self, meters: Meters, timeout: float, token: str = "") -> None:
         self._meters, self._timeout = meters, aiohttp.ClientTimeout(total=timeout)
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
 
     async def __aenter__(self) -> "Exchange":
         self._session = aiohttp.ClientSession(
@@ -61,7 +62,7 @@ class Exchange:
             self._meters.slot_seconds.labels(colour, target.policy).observe(time.perf_counter() - begun)
 
     async def _post(self, url: str, wanted: Ask, request_id: str) -> bytes:
-        headers = {"content-type": "application/json", "x-request-id": request_id}
+        headers = {"content-type": "application/json", "x-request-id": request_id} | self._headers
         body = msgspec.json.encode(wanted)
         raw = bytearray()
         try:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from recloop.delivery.meters import Meters
 from recloop.delivery.routing import Routing, read_routing
-from recloop.store import find_items, popular
+from recloop.store import fault_of, find_items, popular
 from recloop.store.tables import consents
 
 log = logging.getLogger("recloop.gateway")
@@ -51,7 +51,7 @@ class Following:
             self._read()
         except (SQLAlchemyError, ValueError) as error:
             if self.stale_seconds > 5 * EVERY:
-                log.warning("the store cannot be read; routing %d stays: %s", self.version, error)
+                log.warning("the store cannot be read; routing %d stays: %s", self.version, fault_of(error))
         else:
             self.read_at = time.monotonic()
         self._meters.stale.set(self.stale_seconds)

@@ -8,7 +8,7 @@ import logging
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -27,15 +28,17 @@ from recloop.delivery.exchange import Exchange, SlotFailure
 from recloop.delivery.following import Following
 from recloop.delivery.meters import Meters
 from recloop.delivery.openapi import GATEWAY
-from recloop.delivery.operator import is_operator
 from recloop.delivery.outcomes import FALLBACK, worth
 from recloop.delivery.problems import Problem, decoded, explain, require_json
 from recloop.intake import parse_events
 from recloop.intake.feedback import AHEAD, OLDEST
 from recloop.schema import Event, Impression, Slate, now_us
+from recloop.serving.guard import OPEN, Guard
+from recloop.serving.journal import Journal
 from recloop.serving.messages import Ask
-from recloop.settings import Params
-from recloop.store import Busy, Refused, Writer
+from recloop.settings import Params, Tokens
+from recloop.settings.tokens import FEEDBACK, OPERATE, READ
+from recloop.store import Busy, Refused, Writer, fault_of
 
 log = logging.getLogger("recloop.gateway")
 BODY_LIMIT = 1 << 20  # bytes
@@ -43,6 +46,16 @@ MOST_EVENTS = 5000  # of one request
 SLOT_SECONDS = 2.0  # a slot that needs longer has failed
 COMMIT_SECONDS = 3.0  # a store that needs longer is busy
 REMEMBERED = 100_000  # requests whose policy is known when their feedback comes, for the reward's meter
+SCOPES = {
+    "/recommend": READ,
+    "/feedback": FEEDBACK,
+    "/events": FEEDBACK,
+    "/rollout/abort": OPERATE,
+    "/healthz": OPEN,
+    "/status": READ,
+    "/metrics": READ,
+    "/openapi.json": OPEN,
+}
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -60,16 +73,25 @@ class Gateway:
         meters: what it counts.
     """
 
-    def __init__(self, engine: Engine, params: Params, token: str) -> None:
-        self.engine, self.params, self._token = engine, params, token
+    def __init__(
+        self,
+        engine: Engine,
+        params: Params,
+        tokens: Tokens,
+        free: frozenset[str],
+        rate: float | None = None,
+        slot_token: str = "",
+    ) -> None:
+        self.engine, self.params, self._tokens, self._free, self._rate = engine, params, tokens, free, rate
+        self._slot_token = slot_token
         self.meters = Meters()
         self.following = Following(engine, params.reward.rating_positive, self.meters)
         self._ask, self._act = msgspec.json.Decoder(Ask), msgspec.json.Decoder(dict)
         self._acts, self._why = msgspec.json.Decoder(list), msgspec.json.Decoder(Why)
         self._served_by: OrderedDict[str, str] = OrderedDict()
 
-    def app(self, pages: Sequence[BaseRoute] = ()) -> Starlette:
-        """The ASGI app: the gateway's routes, and pages that a room above brings."""
+    def app(self, pages: Sequence[BaseRoute] = (), scopes: Mapping[str, str] | None = None) -> Starlette:
+        """The ASGI app: the gateway's routes, and pages that a room above brings with their scopes."""
         routes = [
             self._post("/recommend", self._recommend),
             self._post("/feedback", self._feedback),
@@ -80,8 +102,13 @@ class Gateway:
             Route("/metrics", self._metrics),
             Route("/openapi.json", self._openapi),
         ]
+        named = SCOPES | dict(scopes or {})
         return Starlette(
             routes=[*routes, *pages],
+            middleware=[
+                Middleware(Journal, named),
+                Middleware(Guard, self._tokens, named, self._free, self._rate),
+            ],
             lifespan=self._lifespan,
             exception_handlers={HTTPException: explain},
             max_body_size=BODY_LIMIT,
@@ -91,7 +118,7 @@ class Gateway:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(self.following.refresh)
         self._writer = Writer(self.engine)
-        async with Exchange(self.meters, SLOT_SECONDS) as self._exchange:
+        async with Exchange(self.meters, SLOT_SECONDS, self._slot_token) as self._exchange:
             task = asyncio.create_task(self.following.run())
             yield
             task.cancel()
@@ -116,12 +143,14 @@ class Gateway:
         return Route(path, measured, methods=["POST"])
 
     async def _recommend(self, request: Request) -> Response:
-        slate = await self.recommend(decoded(self._ask, await require_json(request)))
+        slate = await self.recommend(
+            decoded(self._ask, await require_json(request)), request.scope["recloop.id"]
+        )
         return Response(
             slate.model_dump_json(), headers={"x-request-id": slate.request_id}, media_type="application/json"
         )
 
-    async def recommend(self, wanted: Ask) -> Slate:
+    async def recommend(self, wanted: Ask, request_id: str) -> Slate:
         """A slate, whose impressions are on disk when it is returned.
 
         Raises:
@@ -134,7 +163,7 @@ class Gateway:
         wanted = replace(
             wanted, context=replace(wanted.context, ts=ts), k=wanted.k or self.params.serving.slate
         )
-        slate, colour = await self._rank(wanted, uuid.uuid4().hex)
+        slate, colour = await self._rank(wanted, request_id)
         await self._commit(shown=_impressions(slate, wanted, colour, ts))
         self._served_by[slate.request_id] = slate.policy
         if len(self._served_by) > REMEMBERED:
@@ -196,7 +225,7 @@ class Gateway:
                 503, "the store is busy: send it again, with the same event_id", later=True
             ) from error
         except SQLAlchemyError as error:
-            log.error("the store cannot be written: %s", error)
+            log.error("the store cannot be written: %s", fault_of(error))
             raise Problem(503, "the store cannot be written now: send it again later", later=True) from error
 
     async def _feedback(self, request: Request) -> Response:
@@ -230,8 +259,6 @@ class Gateway:
         return kept
 
     async def _abort(self, request: Request) -> Response:
-        if not is_operator(request, self._token):
-            raise Problem(401, "this needs the operator's token: Authorization: Bearer ...", "authorization")
         wanted = decoded(self._why, await require_json(request))
         found = await run_in_threadpool(rollout.current, self.engine)
         if found is None:

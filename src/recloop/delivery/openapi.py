@@ -2,18 +2,14 @@
 
 from typing import Any
 
-from recloop.serving.openapi import DOCUMENT, WRONG, content
+from recloop.serving.openapi import DOCUMENT, GUARDED, WRONG, refusals
 
 SLOT: dict[str, Any] = dict(DOCUMENT)
 
 EXAMPLE = [
     {"user_id": "p000001", "item_id": "t00042", "kind": "purchase", "value": 12.5, "request_id": "4f1c"}
 ]
-LATER = {"429": "too many rows wait to be written", "503": "the store cannot be written now"}
-
-
-def _refusals(reasons: dict[str, str]) -> dict:
-    return {status: {"description": why, "content": content("Refusal")} for status, why in reasons.items()}
+LATER = {"415": "the body must be JSON, and say so", "503": "the store cannot be written now"}
 
 
 def _result(properties: dict[str, dict]) -> dict:
@@ -22,7 +18,14 @@ def _result(properties: dict[str, dict]) -> dict:
 
 
 def _get(summary: str, kind: str) -> dict:
-    return {"get": {"summary": summary, "responses": {"200": {"description": "it", "content": {kind: {}}}}}}
+    answers = {"200": {"description": "it", "content": {kind: {}}}} | refusals(GUARDED)
+    return {"get": {"summary": summary, "responses": answers}}
+
+
+def _also(path: str) -> dict:
+    """A slot's route, with what only a gateway answers."""
+    post = SLOT["paths"][path]["post"]
+    return {"post": post | {"responses": post["responses"] | refusals(LATER)}}
 
 
 _EVENTS = {
@@ -44,32 +47,40 @@ _EVENTS = {
                 "refused": {"type": "array", "items": {"type": "string"}},
             }
         ),
-        **_refusals(WRONG | LATER),
+        **refusals(WRONG | LATER),
     },
 }
 _ABORT = {
     "summary": "Stop the open rollout; the challenger gets nobody any more",
-    "security": [{"operator": []}],
+    "security": [{"token": []}],
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"example": {"why": "complaints about the slates"}}},
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"why": {"type": "string"}},
+                    "required": ["why"],
+                    "additionalProperties": False,
+                },
+                "example": {"why": "complaints about the slates"},
+            }
+        },
     },
     "responses": {
         "200": _result({"rollout": {"type": "integer"}, "state": {"type": "string"}}),
-        **_refusals(WRONG | {"401": "the token is missing or wrong", "409": "no rollout is open"}),
+        **refusals(WRONG | LATER | {"409": "no rollout is open"}),
     },
 }
 GATEWAY: dict[str, Any] = SLOT | {
     "info": {"title": "recloop gateway", "version": "1"},
     "paths": {
-        "/recommend": SLOT["paths"]["/recommend"],
-        "/feedback": SLOT["paths"]["/feedback"],
+        "/recommend": _also("/recommend"),
+        "/feedback": _also("/feedback"),
         "/events": {"post": _EVENTS},
         "/rollout/abort": {"post": _ABORT},
         "/healthz": _get("Whether the gateway serves; degraded without routing or store", "application/json"),
         "/status": _get("Routing and the open rollout", "application/json"),
         "/metrics": _get("Prometheus metrics", "text/plain"),
     },
-    "components": SLOT["components"]
-    | {"securitySchemes": {"operator": {"type": "http", "scheme": "bearer"}}},
 }

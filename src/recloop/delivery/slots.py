@@ -4,6 +4,7 @@ from recloop.delivery import processes
 from recloop.delivery.routing import Target
 from recloop.serving.build import serve_command
 from recloop.settings import Places
+from recloop.settings.tokens import LOOPBACK
 
 COLOURS = ("blue", "green")
 START_SECONDS = 60
@@ -22,10 +23,11 @@ def start(where: Places, colour: str, tag: str, policy: str) -> Target:
     """
     stop(where, colour)
     port = getattr(where, f"{colour}_port")
-    command, environment = serve_command(tag, where.home, where.home / "slots" / colour, where.host, port)
+    command, environment = serve_command(tag, where.home, where.home / "slots" / colour, LOOPBACK[0], port)
     environment["RECLOOP_STORE_URL"] = where.store
-    process = processes.start(where.home, colour, command, environment, where.host, port)
-    url = f"http://{where.host}:{port}"
+    environment["RECLOOP_TOKENS_FILE"] = str(where.token_list)
+    process = processes.start(where.home, colour, command, environment, LOOPBACK[0], port)
+    url = f"http://{LOOPBACK[0]}:{port}"
     processes.wait_ready(process, f"{url}/readyz", START_SECONDS)
     return Target(url, policy)
 

@@ -1,6 +1,5 @@
 """The slot over HTTP: an ASGI app that BentoML mounts, or that runs by itself."""
 
-import hmac
 import os
 import re
 import uuid
@@ -10,16 +9,21 @@ from typing import TypeVar
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from recloop.policy import NothingLeft, load
 from recloop.schema import Event, now_us
+from recloop.serving.guard import OPEN, Guard, free_scopes
+from recloop.serving.journal import Journal
 from recloop.serving.messages import IDENTIFIER, Ask, Feedback, Refusal, refusal
 from recloop.serving.openapi import DOCUMENT, PAGE
 from recloop.serving.past import Past
 from recloop.serving.recommender import Recommender
+from recloop.settings import Places, Tokens, require_tokens
+from recloop.settings.tokens import FEEDBACK, READ
 from recloop.store import StoreError
 
 BODY_LIMIT = 64 * 1024
@@ -69,8 +73,20 @@ async def explain(_: Request, problem: Exception) -> Response:
     return answer(problem.refusal, problem.status)
 
 
-def create_app(recommender: Recommender, token: str = "") -> Starlette:
-    """The routes of one slot; with a token, feedback needs ``Authorization: Bearer``."""
+SCOPES = {
+    "/recommend": READ,
+    "/feedback": FEEDBACK,
+    "/policy": READ,
+    "/openapi.json": OPEN,
+    "/docs.json": OPEN,
+    "/": OPEN,
+}
+
+
+def create_app(
+    recommender: Recommender, tokens: Tokens, free: frozenset[str], rate: float | None = None
+) -> Starlette:
+    """The routes of one slot; tokens, ``free`` and ``rate`` as in ``Guard``."""
     ask, act = msgspec.json.Decoder(Ask), msgspec.json.Decoder(Feedback)
     manifest = recommender.policy.manifest
 
@@ -88,9 +104,6 @@ def create_app(recommender: Recommender, token: str = "") -> Starlette:
         return answer(slate.__dict__)
 
     async def feedback(request: Request) -> Response:
-        sent = request.headers.get("authorization", "")
-        if token and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
-            raise Problem(401, "feedback needs the token: Authorization: Bearer ...", "authorization")
         event = _event(await parsed(request, act))
         try:
             kept = await run_in_threadpool(recommender.past.keep, event)
@@ -116,6 +129,7 @@ def create_app(recommender: Recommender, token: str = "") -> Starlette:
             Route("/docs.json", openapi),  # where BentoML would describe its own, and has none
             Route("/", page),
         ],
+        middleware=[Middleware(Journal, SCOPES), Middleware(Guard, tokens, SCOPES, free, rate)],
         exception_handlers={Problem: explain},
     )
 
@@ -140,10 +154,18 @@ def _event(sent: Feedback) -> Event:
 
 
 def app_from_environment(folder: Path) -> Starlette:
-    """The slot of a policy's folder, with RECLOOP_STORE_URL and RECLOOP_TOKEN as the environment has them.
+    """The slot of a policy's folder, with store and tokens as the environment names them.
+
+    RECLOOP_SLOT_HOST says where it listens; whoever starts it must say so. On loopback slates are free, and
+    so is feedback as long as there are no tokens at all.
 
     Raises:
         ArtefactError: the policy is not what its manifest describes; the slot must not start.
+        TokenError: it can be reached from elsewhere, and there are no tokens.
     """
+    here = Places()  # type: ignore[call-arg]
+    host, tokens = os.environ.get("RECLOOP_SLOT_HOST", ""), here.tokens
+    require_tokens(host, tokens)
+    free = free_scopes(host, frozenset({READ} if tokens.grants else {READ, FEEDBACK}))
     past = Past(os.environ.get("RECLOOP_STORE_URL", ""))
-    return create_app(Recommender(load(folder), past), os.environ.get("RECLOOP_TOKEN", ""))
+    return create_app(Recommender(load(folder), past), tokens, free, here.rate_at(host))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def build_bento(project: Path, policy: Path, home: Path, labels: Mapping[str, ob
         version = _gather(project, policy, context, [f"{key}={value}" for key, value in labels.items()])
         built = Built(f"{NAME}:{version}", manifest.name, manifest.digest)
         target = store / "bentos" / NAME / version
-        if _is_sound(target, manifest.digest):
+        if is_sound(target, manifest.digest):
             return built
         command = [sys.executable, "-m", "bentoml", "build", "--version", version]
         for key, value in labels.items():
@@ -106,9 +107,22 @@ def _gather(project: Path, policy: Path, context: Path, labels: list[str]) -> st
     return content.hexdigest()[:16]
 
 
-def _is_sound(bento: Path, digest: str) -> bool:
-    """Whether a Bento is there, with the policy that it should hold."""
+def bento_folder(tag: str, home: Path) -> Path:
+    """Where the Bento of a tag is, or would be.
+
+    Raises:
+        BuildError: that is no tag that ``build_bento`` gives, such as one that leads out of the store.
+    """
+    if not re.fullmatch(f"{NAME}:[0-9a-z]{{1,64}}", tag):
+        raise BuildError(f"{tag!r} is no tag of a Bento that was built here: `recloop` builds {NAME}:<hash>")
+    return bento_home(home) / "bentos" / NAME / tag.partition(":")[2]
+
+
+def is_sound(bento: Path, digest: str) -> bool:
+    """Whether a Bento is there, with the policy that it should hold; never through a link."""
     try:
+        if any(path.is_symlink() for path in (bento, *bento.rglob("*"))):
+            return False
         return (bento / "bento.yaml").exists() and load(bento / "src/models/policy").manifest.digest == digest
     except ArtefactError:
         return False
@@ -122,7 +136,11 @@ def serve_command(
     Each slot has a BENTOML_HOME of its own, since every start wipes the metrics in it; Bentos are
     found through a link. numpy keeps to one thread for each request, as ONNX Runtime does: those of several
     requests would wait for each other.
+
+    Raises:
+        BuildError: the tag is not one of ours.
     """
+    bento_folder(tag, home)
     store = bento_home(home)
     slot_home.mkdir(parents=True, exist_ok=True)
     for name in ("bentos", "models"):
@@ -133,9 +151,9 @@ def serve_command(
         if not link.is_symlink():
             link.symlink_to(store / name)
     command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port)]
-    return command, _environment(slot_home) | {"OPENBLAS_NUM_THREADS": "1"}
+    return command, _environment(slot_home) | {"OPENBLAS_NUM_THREADS": "1", "RECLOOP_SLOT_HOST": host}
 
 
 def _environment(home: Path) -> dict[str, str]:
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(home), "PYTHONWARNINGS": "ignore"}
-    return dict(os.environ) | quiet
+    return dict(os.environ) | quiet | {"RECLOOP_SLOT_HOST": "127.0.0.1"}

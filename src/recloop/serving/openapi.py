@@ -42,21 +42,28 @@ def content(name: str) -> dict:
     }
 
 
-def operation(summary: str, body: str, result: str, refusals: dict[str, str]) -> dict:
+def refusals(reasons: dict[str, str]) -> dict:
+    """Answers that say why not."""
+    return {status: {"description": why, "content": content("Refusal")} for status, why in reasons.items()}
+
+
+def operation(summary: str, body: str, result: str, reasons: dict[str, str]) -> dict:
     """One POST route."""
-    responses = {"200": {"description": "done", "content": content(result)}}
-    for status, reason in refusals.items():
-        responses[status] = {"description": reason, "content": content("Refusal")}
     return {
         "post": {
             "summary": summary,
             "requestBody": {"required": True, "content": content(body)},
-            "responses": responses,
+            "responses": {"200": {"description": "done", "content": content(result)}} | refusals(reasons),
         }
     }
 
 
-WRONG = {
+GUARDED = {
+    "401": "the token is missing or not known",
+    "403": "the token lacks the scope that this needs",
+    "429": "too many requests or rows; Retry-After says when to come again",
+}
+WRONG = GUARDED | {
     "400": "the body is not JSON",
     "413": "the body is too long",
     "422": "a field is unknown, missing, of another type or out of its range",
@@ -66,7 +73,7 @@ _ACT = operation(
     "One act of feedback; answered when it is on disk",
     "Feedback",
     "Accepted",
-    WRONG | {"401": "the token is missing or wrong", "503": "the store cannot be written now"},
+    WRONG | {"503": "the store cannot be written now"},
 )
 _MANIFEST = {
     "description": "the manifest",
@@ -91,7 +98,7 @@ _MANIFEST = {
 
 
 def _get(summary: str, answer: dict) -> dict:
-    return {"get": {"summary": summary, "responses": {"200": answer}}}
+    return {"get": {"summary": summary, "responses": {"200": answer} | refusals(GUARDED)}}
 
 
 DOCUMENT = {
@@ -105,7 +112,11 @@ DOCUMENT = {
         "/readyz": _get("Whether it takes requests", {"description": "it does"}),
         "/metrics": _get("Prometheus metrics", {"description": "as text"}),
     },
-    "components": {"schemas": _PARTS},
+    "components": {
+        "schemas": _PARTS,
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+    },
+    "security": [{"token": []}, {}],  # whether a token is needed depends on where it listens
 }
 # Swagger UI from the files that BentoML brings; its own page at / would also call on Google.
 PAGE = """<!DOCTYPE html>

@@ -4,11 +4,12 @@ import logging
 import threading
 import time
 
+from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from recloop.schema import Event, User
-from recloop.store import StoreError, append, find_user, history, open_store
+from recloop.store import StoreError, append, fault_of, find_user, history, open_store
 
 log = logging.getLogger("recloop.slot")
 
@@ -58,11 +59,11 @@ class Past:
             found = find_user(engine, user_id), history(engine, user_id, limit, rating_positive)
         except (StoreError, SQLAlchemyError) as error:
             if not self._away:
-                log.error("everybody is a stranger until the store can be read: %s", error)
+                log.error("everybody is a stranger until the store can be read: %s", fault_of(error))
             self._away = True
             return None, []
         except ValueError as error:  # a row that no User can hold
-            log.error("the profile of %s cannot be used: %s", user_id, error)
+            log.error("a profile cannot be used: %s", _wrong(error))
             return None, []
         self._away = False
         return found
@@ -76,5 +77,12 @@ class Past:
         try:
             return append(self.store(), (), [event])
         except SQLAlchemyError as error:
-            log.error("feedback was not stored: %s", error)
+            log.error("feedback was not stored: %s", fault_of(error))
             raise StoreError(f"the store cannot be written now ({type(error).__name__})") from error
+
+
+def _wrong(error: ValueError) -> str:
+    """Which fields, and how; never what they hold."""
+    if isinstance(error, ValidationError):
+        return ", ".join(f"{'.'.join(map(str, e['loc']))} ({e['type']})" for e in error.errors())
+    return type(error).__name__

@@ -51,7 +51,7 @@ class Recommender:
         except NothingLeft:
             raise
         except ValueError as error:  # the scores are not finite: a profile beyond all that was trained on
-            log.error("%s is served as a stranger: %s", user_id, error)
+            log.error("who asked with request %s is served as a stranger: %s", request_id, error)
             liked = []
             drawn = self._draw(spec.observation(None, liked, device, moment), size, excluded)
         items = [policy.items[i] for i in drawn.items[0]]

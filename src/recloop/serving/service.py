@@ -10,13 +10,18 @@ from starlette.applications import Starlette
 
 from recloop.policy import ArtefactError
 from recloop.serving.app import app_from_environment
+from recloop.serving.journal import log_as_json
+from recloop.settings import Places, TokenError
 
 HOT_PATH = "recommend,feedback"
 
 
 def _app() -> Starlette:
+    log_as_json("recloop", Places().log_level)  # type: ignore[call-arg]
     try:
         return app_from_environment(Path(os.environ["RECLOOP_POLICY"]))
+    except TokenError as error:
+        raise BentoMLException(f"the slot does not start: {error}") from error
     except ArtefactError as error:  # a ValueError, for which BentoML would say that there is no such Bento
         raise BentoMLException(f"this policy must not be served: {error}") from error
 

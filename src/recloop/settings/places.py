@@ -1,13 +1,16 @@
-"""Where things live and listen: read from RECLOOP_* environment variables."""
+"""Where things live and listen, and who may ask: read from RECLOOP_* environment variables."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from recloop.settings.tokens import FEEDBACK, LOOPBACK, READ, SCOPES, Tokens
+
 
 class Places(BaseSettings):
-    """State lives under ``home``; every address is loopback unless told otherwise."""
+    """State lives under ``home``. Only the gateway listens on ``host``; all else stays on loopback."""
 
     model_config = SettingsConfigDict(env_prefix="RECLOOP_", extra="ignore")
 
@@ -19,9 +22,18 @@ class Places(BaseSettings):
     green_port: int = 3002
     mlflow_port: int = 5000
     prefect_port: int = 4200
-    token: SecretStr = Field(
-        SecretStr(""), description="operator's token; empty: made under home on first use"
+    token: SecretStr = Field(SecretStr(""), description="allows everything")
+    read_token: SecretStr = Field(SecretStr(""), description="allows slates, status, metrics, dashboard")
+    feedback_token: SecretStr = Field(SecretStr(""), description="allows feedback and consent")
+    tokens_file: Path | None = Field(None, description="hashes of tokens; None: tokens.json under home")
+    slot_token: SecretStr = Field(SecretStr(""), description="what the gateway shows to slots elsewhere")
+    rate: float | None = Field(
+        None, gt=0, description="requests per second of a client; None: 1000 beyond loopback, else any number"
     )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="info: each request"
+    )
+    ask_always: bool = Field(False, description="ask for tokens on loopback too, as behind a proxy")
     key_file: Path | None = Field(
         None, description="master key of personal data; None: made under home on first use"
     )
@@ -35,6 +47,27 @@ class Places(BaseSettings):
     def mlflow(self) -> str:
         """Tracking URI: a SQLite backend under home."""
         return f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
+
+    @property
+    def token_list(self) -> Path:
+        """The file of tokens' hashes."""
+        return self.tokens_file or self.home.resolve() / "tokens.json"
+
+    def rate_at(self, host: str) -> float | None:
+        """Requests per second of one client of what listens on ``host``."""
+        return 1000.0 if self.rate is None and host not in LOOPBACK else self.rate
+
+    @property
+    def tokens(self) -> Tokens:
+        """Who may ask for what."""
+        given: dict[str, tuple[str, ...]] = {}
+        for secret, scopes in (
+            (self.token, SCOPES),
+            (self.read_token, (READ,)),
+            (self.feedback_token, (FEEDBACK,)),
+        ):
+            given[secret.get_secret_value()] = (*given.get(secret.get_secret_value(), ()), *scopes)
+        return Tokens(given, self.token_list)
 
 
 def places(**overrides: object) -> Places:

@@ -1,7 +1,7 @@
 """The store: users, items, events, consent, and the state of delivery. SQLite or PostgreSQL."""
 
 from recloop.store.catalogue import add_items, find_items
-from recloop.store.engine import StoreError, open_store, recall, remember
+from recloop.store.engine import StoreError, fault_of, open_store, recall, remember
 from recloop.store.log import Refused, append, history, popular, write
 from recloop.store.people import (
     PURPOSES,
@@ -27,6 +27,7 @@ __all__ = [
     "add_users",
     "append",
     "consented",
+    "fault_of",
     "find_items",
     "find_user",
     "history",

@@ -44,6 +44,15 @@ def open_store(url: str) -> Engine:
     return engine
 
 
+def fault_of(error: Exception) -> str:
+    """What a log may say of an error of the store: its type and code, since its text quotes rows."""
+    if isinstance(error, StoreError):
+        return str(error)
+    cause = getattr(error, "orig", None)
+    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
+    return f"{type(error).__name__} {code}".strip()
+
+
 def _durable(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")

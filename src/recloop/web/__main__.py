@@ -1,10 +1,12 @@
 """``python -m recloop.web``: the gateway with its pages, as a process."""
 
 import argparse
+import sys
 
 import uvicorn
 
-from recloop.settings import load_params, places
+from recloop.serving.journal import log_as_json
+from recloop.settings import TokenError, load_params, places
 from recloop.web.app import create
 
 
@@ -16,12 +18,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=here.gateway_port)
     parser.add_argument("--params", default="params.yaml")
     given = parser.parse_args()
+    log_as_json("", here.log_level)
+    try:
+        app = create(here.model_copy(update={"host": given.host}), load_params(given.params))
+    except TokenError as error:
+        sys.exit(f"the gateway does not start: {error}")
     uvicorn.run(
-        create(here, load_params(given.params)),
+        app,
         host=given.host,
         port=given.port,
         access_log=False,
-        log_level="warning",
+        log_config=None,
         loop="uvloop",
         http="httptools",
         timeout_graceful_shutdown=5,

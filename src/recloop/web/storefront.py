@@ -39,7 +39,9 @@ class Storefront:
             values["choice"] = await run_in_threadpool(self._choice, person) if person else None
             if values["choice"] is not None and "choose" not in request.query_params:
                 device = "phone" if "Mobi" in request.headers.get("user-agent", "") else "desktop"
-                values["slate"] = await self._gateway.recommend(Ask(person, Moment(device)))
+                values["slate"] = await self._gateway.recommend(
+                    Ask(person, Moment(device)), request.scope["recloop.id"]
+                )
         except (Problem, SQLAlchemyError):
             status = 503
         return page("storefront.html", status, busy=status == 503, **values)
