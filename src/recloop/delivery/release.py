@@ -111,8 +111,12 @@ def _post(url: str, content: dict) -> tuple[int, str]:
 def ask_canary(where: Places, params: Params, engine: Engine, opened: Rollout) -> Verdict:
     """The canary's gate on what the gateway and the store hold now."""
     try:
-        address = f"http://{where.host}:{where.gateway_port}/metrics"
-        with urllib.request.urlopen(address, timeout=5) as answer:
+        token = where.token.get_secret_value()
+        asked = urllib.request.Request(
+            f"http://{where.host}:{where.gateway_port}/metrics",
+            headers={"authorization": f"Bearer {token}"} if token else {},
+        )
+        with urllib.request.urlopen(asked, timeout=5) as answer:
             seen = slot_figures(answer.read().decode(), opened.challenger)
     except OSError as error:
         why = f"the gateway on port {where.gateway_port} does not answer ({error}): `recloop up` starts it"
