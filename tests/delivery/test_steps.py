@@ -3,15 +3,17 @@
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from recloop.delivery import Conflict, Target, Verdict, read_routing, rollout
 from recloop.delivery.controller import Controller, Hands
 from recloop.delivery.gates import canary
 from recloop.delivery.lease import take
-from recloop.store import open_store
+from recloop.experiments import sample_ratio
+from recloop.store import append, open_store
 from tests.delivery.live import until
-from tests.delivery.test_gates import REWARD, RULES, WELL, browse
+from tests.delivery.test_gates import REWARD, RULES, WELL, browse, impression
 
 OLD, NEW = Target("http://127.0.0.1:1", "old"), Target("http://127.0.0.1:2", "new")
 SHARES = (0.01, 0.05, 0.25, 0.5)
@@ -67,6 +69,22 @@ def test_growing_shares_send_nobody_back_in_the_gateway_s_routing(engine):
     assert rollout.transitions_of(engine, opened.id)[0].figures["gate"] == {"requests": 9}
     with pytest.raises(Conflict, match="is the last"):
         rollout.grow(engine, opened.id, 4, "test", "more")
+
+
+def test_who_comes_back_for_a_better_challenger_does_not_upset_the_next_step(engine):
+    """All of step 1's challenger people come back, half of the others: the arms of step 2 are alike."""
+    opened, people = started(engine, (0.3, 0.6)), [f"u{n}" for n in range(1500)]
+    luck = np.random.default_rng(0)
+    with_it = {user for user in people if read_routing(engine)[1].order(user)[0] == "green"}
+    rollout.grow(engine, opened.id, 1, "test", "well")
+    back = [user for user in people if user in with_it or luck.random() < 0.5]
+    served = {user: "new" if read_routing(engine)[1].order(user)[0] == "green" else "old" for user in back}
+    append(engine, [impression(user, user, policy) for user, policy in served.items()], [])
+    counts = [list(served.values()).count(name) for name in ("old", "new")]
+    assert sample_ratio(counts, [0.4, 0.6]) < 1e-6  # all who came: not comparable
+    figures = canary(engine, opened, RULES, REWARD, WELL).figures
+    assert figures["sample_ratio_p"] > 0.05
+    assert figures["requests"] == counts[1] - len(with_it)
 
 
 def test_a_step_is_taken_once(engine):

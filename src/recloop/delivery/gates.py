@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 
 from recloop.delivery.meters import SlotFigures
 from recloop.delivery.outcomes import FALLBACK, outcomes
-from recloop.delivery.records import Rollout, step_of
-from recloop.experiments import Clusters, effective, excess, sample_ratio, watched
+from recloop.delivery.records import Rollout, salt_of, step_of
+from recloop.experiments import Clusters, effective, excess, place, sample_ratio, watched
 from recloop.schema import now_us
 from recloop.settings.params import DeliveryParams, RewardParams
 
@@ -71,7 +71,9 @@ def canary(
     an interval clustered by person. Failures are judged as soon as they cannot be an accident of a
     few requests. A step that others follow passes after ``bake_seconds`` and ``step_requests`` where no harm
     is shown; the last one after ``canary_requests``, where the challenger is shown not to be worse by more
-    than the margin. Steps are not pooled: a share that changes with time would compare different times.
+    than the margin. Steps are not pooled: a share that changes with time would compare different times. Nor
+    are those compared who had the challenger in an earlier step: if they like it better they come back more
+    often, so that they and the others are no longer alike. Everybody else had the champion until this step.
 
     A controller asks again and again, so the bounds and both p values are always valid: one that is worse by
     the margin passes the last step with probability ``WRONG`` at most, and an equal challenger fails at any
@@ -80,17 +82,17 @@ def canary(
     step = step_of(engine, rollout.id)
     if step is None:
         return Verdict("canary", "no-data", f"rollout {rollout.id} has not started its canary")
-    found = outcomes(engine, reward, since=step.since)
+    salt, rest = salt_of(rollout.id), 1 - step.before
+    found = outcomes(engine, reward, step.since, who=lambda person: place(person, salt) >= step.before)
     arms = [
         found[name].people if name in found else NOBODY for name in (rollout.champion, rollout.challenger)
     ]
     requests = int(arms[1].counts.sum())
     total = sum(f.requests for f in found.values())
     fallbacks = found[FALLBACK].requests / total if FALLBACK in found else 0.0
-    ratio = (
-        sample_ratio([len(arm.counts) for arm in arms], [1 - step.share, step.share]) if requests else None
-    )
-    planned = 4 * params.canary_requests * (1 - step.share)  # effective(), with canary_requests at this share
+    shares = [(1 - step.share) / rest, (step.share - step.before) / rest]
+    ratio = sample_ratio([len(arm.counts) for arm in arms], shares) if requests else None
+    planned = 4 * params.canary_requests * shares[0]  # effective(), with canary_requests at this share
     known = effective(arms[0].counts.sum(), requests) / planned if planned else 0.0
     gap, _ = watched(arms[0], arms[1], known, alpha=2 * WRONG)
     strict, _ = watched(arms[0], arms[1], known, alpha=2 * WRONG / (step.number + len(step.later)))

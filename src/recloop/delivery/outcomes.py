@@ -1,5 +1,6 @@
 """What came of the requests that gateways logged: reward per policy and person."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +36,13 @@ def worth(act: Event, reward: RewardParams) -> float:
 
 
 def outcomes(
-    engine: Engine, reward: RewardParams, since: int = 0, until: int | None = None
+    engine: Engine,
+    reward: RewardParams,
+    since: int = 0,
+    until: int | None = None,
+    who: Callable[[str], bool] | None = None,
 ) -> dict[str, Outcomes]:
-    """Reward per request by policy, over impressions with ``since < seq <= until``.
+    """Reward per request by policy, over impressions with ``since < seq <= until``, of the people ``who``.
 
     An act counts for the request and the item that it names, as in training; requests of which only
     some positions were logged (``partial``) are left out.
@@ -59,6 +64,7 @@ def outcomes(
     query = (
         select(
             impressions.c.policy,
+            impressions.c.user_id,
             func.count().label("count"),
             func.sum(func.coalesce(earned.c.reward, 0.0)).label("total"),
         )
@@ -69,8 +75,9 @@ def outcomes(
     )
     rows: dict[str, list[tuple[float, float]]] = {}
     with engine.connect() as connection:
-        for policy, count, total in connection.execute(query):
-            rows.setdefault(policy, []).append((total, count))
+        for policy, person, count, total in connection.execute(query):
+            if who is None or who(person):
+                rows.setdefault(policy, []).append((total, count))
     found = {}
     for policy, pairs in rows.items():
         totals, counts = np.array(pairs, np.float64).T

@@ -56,6 +56,7 @@ class Step:
         slot: the challenger's.
         since: ``impressions.seq`` before it began.
         ts: µs since 1970 of its beginning.
+        before: the share of the step before; 0 for the first.
     """
 
     number: int
@@ -64,6 +65,12 @@ class Step:
     slot: str
     since: int
     ts: int
+    before: float = 0.0
+
+
+def salt_of(rollout_id: int) -> str:
+    """By which a rollout's canary is drawn among the people."""
+    return f"rollout-{rollout_id}"
 
 
 _ROLLOUT = [rollouts.c[field.name] for field in fields(Rollout)]
@@ -120,9 +127,9 @@ def find_step(connection: Connection, rollout_id: int) -> Step | None:
     """``step_of`` inside the caller's transaction."""
     for one in _read(connection, rollout_id, None):
         if one.target == "canary" and "share" in one.figures:  # else a pause has ended
-            told: dict = {"step": 1, "later": ()} | dict(one.figures)
+            told: dict = {"step": 1, "later": (), "before": 0.0} | dict(one.figures)
             number, share, slot, since = (told[name] for name in ("step", "share", "slot", "since"))
-            return Step(number, share, tuple(told["later"]), slot, since, one.ts)
+            return Step(number, share, tuple(told["later"]), slot, since, one.ts, told["before"])
     return None
 
 

@@ -26,6 +26,7 @@ from recloop.delivery.records import (
     find_open,
     find_step,
     history,
+    salt_of,
     step_of,
     transitions_of,
 )
@@ -147,7 +148,7 @@ def start_canary(
         if colour == here.champion:
             raise Conflict(f"slot {colour!r} serves the champion: start the challenger in the other one")
         slots = {here.champion: here.slots[here.champion], colour: target}
-        return Routing(slots, here.champion, colour, share, f"rollout-{rollout_id}")
+        return Routing(slots, here.champion, colour, share, salt_of(rollout_id))
 
     step = _figures(engine, 1, [share, *later], colour)
     _step(engine, rollout_id, ("pending",), "canary", Reason(who, why, step), route, fence)
@@ -178,7 +179,8 @@ def grow(
             raise Conflict(f"rollout {rollout_id} has left step {number} meanwhile")
         return replace(routing, canary_share=here.later[0])
 
-    step = _figures(engine, number + 1, here.later, here.slot) | {"gate": dict(figures or {})}
+    step = _figures(engine, number + 1, here.later, here.slot)
+    step |= {"before": here.share, "gate": dict(figures or {})}
     _step(engine, rollout_id, _from(fence), "canary", Reason(who, why, step), route, fence)
 
 
