@@ -153,6 +153,7 @@ def test_what_nobody_foresaw_is_a_500_with_an_id_that_the_log_has(gateway, lines
 
 def test_other_libraries_messages_stand_without_what_they_put_in(lines, caplog):
     caplog.set_level(logging.DEBUG, "asyncio")  # DVC silences it on import
+
     def fail():
         raise ValueError(PERSON[1])
 
