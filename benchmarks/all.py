@@ -37,7 +37,7 @@ def _races(tree: ast.Module) -> bool:
 def run(name: str, out: Path, quick: bool) -> str | None:
     """Measure one; None, or why it failed."""
     part, log = out / f"{name}.json.part", out / f"{name}.log"
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(part)] + ["--quick"] * quick
+    command = [sys.executable, "-u", "-m", f"benchmarks.{name}", "--json", str(part)] + ["--quick"] * quick
     with log.open("w") as file:
         status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
     if status == 0 and part.exists():
