@@ -15,12 +15,12 @@ from prefect.artifacts import create_table_artifact
 from flows.alone import by_hand
 from recloop.delivery import release as machine
 from recloop.delivery.gates import Verdict
-from recloop.delivery.release import Nothing, ask_canary, first_of_its_kind, open_for
+from recloop.delivery.release import Nothing
 from recloop.delivery.routing import Target
 from recloop.registry import Registered
 from recloop.settings import load_params, places
 
-__all__ = ["Nothing", "ask_canary", "first_of_its_kind", "open_for", "release", "smoke", "summary"]
+__all__ = ["Nothing", "release", "summary"]
 WHO = "release flow"
 
 

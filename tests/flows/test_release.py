@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import pytest
 
-from flows.release import ask_canary, first_of_its_kind, open_for, smoke
+from flows.release import smoke
 from recloop.delivery import Conflict, rollout
 from recloop.delivery.processes import free_port
+from recloop.delivery.release import ask_canary, first_of_its_kind, open_for
 from recloop.delivery.routing import Target, read_routing
 from recloop.settings import load_params, places
 from recloop.store import open_store
