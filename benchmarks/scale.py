@@ -24,7 +24,7 @@ from recloop.agents.algorithm import MarketAlgorithm
 from recloop.agents.build import build
 from recloop.agents.cluster import cluster
 from recloop.agents.network import Shape
-from recloop.agents.plackett_luce import draw, log_probability
+from recloop.agents.plackett_luce import sample
 from recloop.market import UserModel
 from recloop.market.response import Response
 from recloop.market.threads import single_thread
@@ -106,8 +106,7 @@ def plain(algorithm: MarketAlgorithm, people: UserModel, luck: torch.Generator) 
     for _ in range(STEPS):
         state = net.state(observation)
         logits = net.scores(state, offered)
-        slate = draw(logits, algorithm.agent.slate, luck)
-        log_probability(logits, slate)
+        slate, _ = sample(logits, algorithm.agent.slate, luck)
         net.value(state)
         outcome = people.step(slate if offered is None else offered[slate])
         total += float(outcome.reward.sum())

@@ -5,9 +5,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.trainees.world import Trainee, market, shape
-from recloop.agents.actor_critic import entropy
 from recloop.agents.network import TwoTower
-from recloop.agents.plackett_luce import draw, log_share_of
+from recloop.agents.plackett_luce import draw
 from recloop.agents.replay import Replay
 from recloop.agents.returns import advantages
 from recloop.settings.params import AgentParams
@@ -35,7 +34,7 @@ def _ppo(chosen: AgentParams, seed: int) -> Trainee:
             state = net.state(seen)
             share = net.scores(state).log_softmax(1)
             slate = draw(share, 1, luck)
-            row = seen | {"slate": slate, "old": log_share_of(share, slate), "value": net.value(state)}
+            row = seen | {"slate": slate, "old": share.gather(1, slate)[:, 0], "value": net.value(state)}
             outcome = world.step(slate)
             world.arrive(outcome.done)
             steps.append(row | {"reward": outcome.reward, "done": outcome.done})
@@ -53,11 +52,12 @@ def _ppo(chosen: AgentParams, seed: int) -> Trainee:
     def learn(rows: dict[str, Tensor]) -> None:
         state = net.state(rows)
         share = net.scores(state).log_softmax(1)
-        ratio = (log_share_of(share, rows["slate"]) - rows["old"]).exp()
+        ratio = (share.gather(1, rows["slate"])[:, 0] - rows["old"]).exp()
         clipped = ratio.clamp(1 - gradient.clip, 1 + gradient.clip)
         actor = -torch.minimum(ratio * rows["advantage"], clipped * rows["advantage"]).mean()
         critic = functional.mse_loss(net.value(state), rows["target"])
-        loss = actor + gradient.value_share * critic - gradient.entropy * entropy(share).mean()
+        entropy = -(share.exp() * share).sum(1)
+        loss = actor + gradient.value_share * critic - gradient.entropy * entropy.mean()
         _descend(optimiser, net, loss)
 
     def run(steps: int) -> None:

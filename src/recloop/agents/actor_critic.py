@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from recloop.agents.module import MarketModule
 from recloop.agents.network import OBSERVATION, Columns, TwoTower
-from recloop.agents.plackett_luce import NEVER, draw, log_share_of
+from recloop.agents.plackett_luce import NEVER, log_probability, sample
 from recloop.agents.returns import advantages
 
 
@@ -20,28 +20,25 @@ class ActorCritic(MarketModule):
     """
 
     net: TwoTower
+    ahead = False
     keep = 1.0  # lambda of the advantages
 
     def make(self) -> nn.Module:
         """Actor and critic on one trunk."""
         return TwoTower(self.shape, self.agent.network)
 
-    def log_share(self, state: Tensor, observation: Columns) -> Tensor:
-        """float32 (B, n): log-probabilities of the first pick among what is offered."""
+    def logits(self, state: Tensor, observation: Columns) -> Tensor:
+        """float32 (B, n): of the first pick among what is offered."""
         scores = self.net.scores(state, observation.get("candidates"))
         able = self.choosable(observation)
-        return (scores if able is None else scores.masked_fill(~able, NEVER)).log_softmax(1)
+        return scores if able is None else scores.masked_fill(~able, NEVER)
 
     def explore(self, observation: Columns, luck: torch.Generator, epsilon: float) -> Columns:
         """A slate with its log-probability and the state's value."""
         state = self.net.state(observation)
-        share = self.log_share(state, observation)
-        slate = draw(share, min(self.agent.slate, share.shape[1]), luck)
-        return {
-            "slate": slate,
-            "log_probability": log_share_of(share, slate),
-            "value": self.net.value(state),
-        }
+        logits = self.logits(state, observation)
+        slate, chance = sample(logits, min(self.agent.slate, logits.shape[1]), luck)
+        return {"slate": slate, "log_probability": chance, "value": self.net.value(state)}
 
     def to_columns(self, rollout: Columns) -> Columns:
         """Rows (T * B) with ``advantage`` and ``target``, what the critic should have said."""
@@ -60,20 +57,11 @@ class ActorCritic(MarketModule):
 
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
         state = self.net.state(batch)
-        share = self.log_share(state, batch)
-        return {
-            "log_probability": log_share_of(share, batch["slate"]),
-            "value": self.net.value(state),
-            "log_share": share,
-        }
+        found, entropy = log_probability(self.logits(state, batch), batch["slate"])
+        return {"log_probability": found, "value": self.net.value(state), "entropy": entropy}
 
 
 def _own_candidates(rollout: Columns) -> Columns:
     """What each person was offered by the market; what the algorithm offered to all goes another way."""
     offered = rollout.get("candidates")
     return {} if offered is None or offered.dim() == 1 else {"candidates": offered.flatten(0, 1)}
-
-
-def entropy(log_share: Tensor) -> Tensor:
-    """float32 (B,): of the first pick, from its float32 (B, n) log-probabilities."""
-    return -(log_share.exp() * log_share).sum(1)

@@ -111,19 +111,26 @@ class MarketAlgorithm(Algorithm):
                 raise part
         if not parts:
             return {}
-        columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        columns: Columns = parts[0]
+        if len(parts) > 1:
+            columns = {name: torch.cat([part[name] for part in parts]) for name in columns}
         self.env_steps += steps * self.agent.users_at_once * len(parts)
         return columns
 
     def gradient_step(self, columns: Columns, candidates: Tensor | None = None) -> list[dict[str, Tensor]]:
         """One step of all learners, each on its share of the rows; what each noted.
 
+        A learner in this process gets the rows as they are, the others through RLlib's batches.
         Losses are summed in place: small tensors that are kept lie between the large ones of each step,
         whose memory is then fetched anew from the system.
         """
-        count = len(columns["reward"])
-        batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, count)
-        results = self.learner_group.update(batch=batch, timesteps={}, candidates=candidates)
+        if self.learner_group.is_local:
+            rows = columns if candidates is None else columns | {"candidates": candidates}
+            found = self.learner_group.foreach_learner(lambda one: one.learn(rows))
+            results = [one.get() for one in found.ignore_errors()]
+        else:
+            batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, len(columns["reward"]))
+            results = self.learner_group.update(batch=batch, timesteps={}, candidates=candidates)
         for one in results:
             self._loss = self._loss.to(one["loss"].device).add_(one["loss"])
         self._updates += len(results)

@@ -11,17 +11,19 @@ from recloop.agents.module import MarketModule
 from recloop.agents.plackett_luce import NEVER
 
 
-def log_share(scores: Tensor, own: Tensor, items: int) -> Tensor:
-    """float32 (B,): log of the softmax over ``items`` items, at the one that scores ``own`` (B,).
+def log_share(scores: Tensor, item: Tensor, own: Tensor, items: int) -> Tensor:
+    """float32 (B,): log of the softmax over ``items`` items, at int64 (B, 1) ``item``.
+
+    ``own`` float32 (B, 1) is what it scores, which ``scores`` need not hold.
 
     Where ``scores`` (B, n) are of n < items drawn uniformly, the sum over the others is estimated by
     (items - 1) / n times the sum over those: the sampled softmax with its correction (Bengio and Senecal
     2008, "Adaptive importance sampling to accelerate training of a neural probabilistic language model").
     """
     if scores.shape[1] == items:
-        return own - scores.logsumexp(1)
+        return scores.log_softmax(1).gather(1, item)[:, 0]
     rest = scores.logsumexp(1) + math.log((items - 1) / scores.shape[1])
-    return own - torch.logaddexp(own, rest)
+    return own[:, 0] - torch.logaddexp(own[:, 0], rest)
 
 
 class LoggedPolicy(ActorCritic):
@@ -32,7 +34,7 @@ class LoggedPolicy(ActorCritic):
         offered = batch.get("candidates")
         scores = self.net.scores(state, offered)
         own = scores.gather(1, item) if offered is None else self.net.scores(state, item)
-        share = log_share(passed_over(self, scores, batch), own[:, 0], self.n_items)
+        share = log_share(passed_over(self, scores, batch), item, own, self.n_items)
         return {"log_probability": share, "value": self.net.value(state), "state": state}
 
 

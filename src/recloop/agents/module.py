@@ -23,10 +23,12 @@ class MarketModule(TorchRLModule):
     Attributes:
         net: the network that is learnt, and exported.
         slate: items shown at once while learning.
+        ahead: whether each row tells what is seen after it, and not the rollout's last alone.
     """
 
     net: nn.Module
     slate = 1
+    ahead = True
 
     def setup(self) -> None:
         """Build the network."""

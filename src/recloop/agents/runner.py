@@ -36,10 +36,8 @@ class MarketRunner(EnvRunner, Checkpointable):
         self.observation = self.market.reset(settings["users"])
         device = self.observation["profile"].device
         self._luck = torch.Generator(device).manual_seed(seed)
-        self._running = torch.zeros(settings["users"], device=device)
-        self._length = torch.zeros(settings["users"], device=device)
-        self._returns: list[Tensor] = []
-        self._lengths: list[Tensor] = []
+        self._sessions = torch.zeros(2, settings["users"], device=device)  # return and length so far
+        self._finished: list[Tensor] = []
 
     def make_module(self) -> None:
         """Build the network that acts; the learner's weights come by ``set_state``."""
@@ -70,11 +68,13 @@ class MarketRunner(EnvRunner, Checkpointable):
         A reward that is no number is returned as the error that it is: one that is raised would be taken
         for the loss of this runner.
         """
-        shared = {} if candidates is None else {"candidates": candidates.to(self._running.device)}
+        shared = {} if candidates is None else {"candidates": candidates.to(self._sessions.device)}
         parts = [self._step(epsilon, shared) for _ in range(steps)]
         rollout = {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
         if not torch.isfinite(rollout["reward"]).all():
             return NotFiniteError("the market paid a reward that is not finite: check the log's rewards")
+        if not self.acting.ahead:
+            rollout |= {name: x[None] for name, x in _ahead(self.observation).items()}
         return self.acting.to_columns(rollout | shared)
 
     def _step(self, epsilon: float, shared: Columns) -> Columns:
@@ -82,17 +82,14 @@ class MarketRunner(EnvRunner, Checkpointable):
         acted = self.acting.explore(before, self._luck, epsilon)
         shown = self.acting.shown(acted["slate"], before)
         outcome = self.market.step(shown)
-        after = self.market.observe()
-        self._running += outcome.reward
-        self._length += 1
+        ahead = _ahead(self.market.observe()) if self.acting.ahead else {}
         done = outcome.done
+        self._sessions[0] += outcome.reward
+        self._sessions[1] += 1
         if done.any():
-            self._returns.append(self._running[done])
-            self._lengths.append(self._length[done])
-            self._running[done] = 0
-            self._length[done] = 0
+            self._finished.append(self._sessions[:, done])
+            self._sessions.mul_(~done)
             self.market.arrive(done)
-        ahead = {f"next_{name}": x for name, x in after.items()}
         answer = {"reward": outcome.reward, "done": done, "clicked": outcome.clicked}
         found = self.observation | ahead | acted | answer | {"item": shown}
         self.observation = self.market.observe()
@@ -104,10 +101,9 @@ class MarketRunner(EnvRunner, Checkpointable):
 
     def finished(self) -> tuple[Tensor, Tensor]:
         """Returns and lengths of the sessions that ended since the last call."""
-        empty = torch.zeros(0)
-        found = torch.cat([empty, *self._returns]), torch.cat([empty, *self._lengths])
-        self._returns, self._lengths = [], []
-        return found
+        returns, lengths = torch.cat([torch.zeros(2, 0), *(x.cpu() for x in self._finished)], 1)
+        self._finished = []
+        return returns, lengths
 
     def get_metrics(self) -> dict[str, Any]:
         """Nothing by RLlib's logger; ``finished`` is what the algorithm reads."""
@@ -128,3 +124,7 @@ class MarketRunner(EnvRunner, Checkpointable):
             weights = ray.get(weights)
         if weights is not None:
             self.module.set_state(weights)
+
+
+def _ahead(seen: Columns) -> Columns:
+    return {f"next_{name}": x for name, x in seen.items()}

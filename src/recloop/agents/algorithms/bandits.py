@@ -14,7 +14,6 @@ theta_i x (or w_i x) is what is served. The memory is N d^2, d the length of x.
 from typing import Any
 
 import torch
-from ray.rllib.core.learner.training_data import TrainingData
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -145,9 +144,9 @@ class RidgeLearner(MarketLearner):
         alone(self.config.num_learners, "a bandit")
 
     @torch.no_grad()
-    def update(self, *, training_data: TrainingData, **_: Any) -> dict[str, Tensor]:
+    def learn(self, rows: Columns) -> dict[str, Tensor]:
         """Returns the mean squared error before learning."""
-        rows = self.columns(training_data)
+        rows = self.here(rows)
         net: Any = self.plain.net
         error = rows["reward"] - (rows["x"] * net.theta[rows["item"]]).sum(1)
         net.learn(rows["x"], rows["item"], rows["reward"])

@@ -35,7 +35,8 @@ class ConservativeLearner(QLearner):
         discount = self.agent.gamma * (~columns["done"]).float()
         error = super().loss(found, columns | {"discount": discount})
         others = passed_over(self.plain, found["all"], columns)
-        gap = -log_share(others, found["q"], len(self.plain.shape.features)).mean()
+        item, own = columns["item"][:, None], found["q"][:, None]
+        gap = -log_share(others, item, own, len(self.plain.shape.features)).mean()
         return error + self.agent.logs.conservatism * gap
 
 

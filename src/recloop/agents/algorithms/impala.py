@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recloop.agents.actor_critic import ActorCritic, entropy
+from recloop.agents.actor_critic import ActorCritic
 from recloop.agents.algorithm import MarketAlgorithm
 from recloop.agents.learner import MarketLearner
 from recloop.agents.network import OBSERVATION, Columns
@@ -47,7 +47,7 @@ class SequenceModule(ActorCritic):
         found = super()._forward_train(flat)
         ahead = {name: batch[f"next_{name}"][:, 0] for name in OBSERVATION}
         by_person = {k: found[k].view(people, steps).T for k in ("log_probability", "value")}
-        return by_person | {"log_share": found["log_share"], "beyond": self.net.value(self.net.state(ahead))}
+        return by_person | {"entropy": found["entropy"], "beyond": self.net.value(self.net.state(ahead))}
 
 
 class TraceLearner(MarketLearner):
@@ -64,7 +64,7 @@ class TraceLearner(MarketLearner):
             advantage = advantage / self.size(advantage)
         actor = -(found["log_probability"] * advantage).mean()
         critic = functional.mse_loss(found["value"], target)
-        return actor + gradient.value_share * critic - gradient.entropy * entropy(found["log_share"]).mean()
+        return actor + gradient.value_share * critic - gradient.entropy * found["entropy"].mean()
 
 
 class Impala(MarketAlgorithm):

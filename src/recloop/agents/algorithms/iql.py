@@ -80,7 +80,7 @@ class ImplicitModule(WithTarget):
         return {
             "q": self.net.q(batch, item),
             "value": policy.value(state),
-            "log_probability": log_share(passed_over(self, scores, batch), own[:, 0], self.n_items),
+            "log_probability": log_share(passed_over(self, scores, batch), item[:, None], own, self.n_items),
             "judged": judged,
             "beyond": beyond,
         }

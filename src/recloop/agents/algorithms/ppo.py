@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recloop.agents.actor_critic import ActorCritic, entropy
+from recloop.agents.actor_critic import ActorCritic
 from recloop.agents.algorithm import RolloutAlgorithm
 from recloop.agents.learner import MarketLearner
 from recloop.agents.network import Columns
@@ -36,7 +36,7 @@ class ProximalLearner(MarketLearner):
         clipped = ratio.clamp(1 - gradient.clip, 1 + gradient.clip)
         actor = -torch.minimum(ratio * advantage, clipped * advantage).mean()
         critic = functional.mse_loss(found["value"], columns["target"])
-        return actor + gradient.value_share * critic - gradient.entropy * entropy(found["log_share"]).mean()
+        return actor + gradient.value_share * critic - gradient.entropy * found["entropy"].mean()
 
 
 class PPO(RolloutAlgorithm):

@@ -10,7 +10,6 @@ cell count as their mean.
 from typing import Any
 
 import torch
-from ray.rllib.core.learner.training_data import TrainingData
 from torch import Tensor, nn
 
 from recloop.agents.algorithm import ReplayAlgorithm
@@ -80,9 +79,9 @@ class TableLearner(MarketLearner):
         alone(self.config.num_learners, "q_learning")
 
     @torch.no_grad()
-    def update(self, *, training_data: TrainingData, **_: Any) -> dict[str, Tensor]:
+    def learn(self, rows: Columns) -> dict[str, Tensor]:
         """Move every visited cell towards its rows' mean target."""
-        rows = self.columns(training_data)
+        rows = self.here(rows)
         module = self.plain
         table: Any = module.net
         ahead = {name: rows[f"next_{name}"] for name in ("history", "allowed") if f"next_{name}" in rows}

@@ -10,7 +10,7 @@ nothing once the policy has moved.
 from torch import Tensor
 from torch.nn import functional
 
-from recloop.agents.actor_critic import ActorCritic, entropy
+from recloop.agents.actor_critic import ActorCritic
 from recloop.agents.algorithm import RolloutAlgorithm
 from recloop.agents.learner import MarketLearner
 from recloop.agents.network import Columns
@@ -24,7 +24,7 @@ class PolicyGradientLearner(MarketLearner):
         gradient = self.agent.gradient
         actor = -(found["log_probability"] * columns["advantage"]).mean()
         critic = functional.mse_loss(found["value"], columns["target"])
-        return actor + gradient.value_share * critic - gradient.entropy * entropy(found["log_share"]).mean()
+        return actor + gradient.value_share * critic - gradient.entropy * found["entropy"].mean()
 
 
 class Reinforce(RolloutAlgorithm):

@@ -56,7 +56,7 @@ class CorrectedModule(LoggedPolicy):
         state, item, offered = found["state"].detach(), batch["item"][:, None], batch.get("candidates")
         scores = self.net.logged(state, offered)
         own = scores.gather(1, item) if offered is None else self.net.logged(state, item)
-        return found | {"imitation": log_share(passed_over(self, scores, batch), own[:, 0], self.n_items)}
+        return found | {"imitation": log_share(passed_over(self, scores, batch), item, own, self.n_items)}
 
 
 class CorrectedLearner(MarketLearner):
