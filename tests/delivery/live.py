@@ -63,10 +63,11 @@ def until(condition, seconds: float = 15.0) -> float:
     return time.monotonic() - begun
 
 
-def gateway_process(home: Path, port: int) -> subprocess.Popen:
+def gateway_process(home: Path, port: int, workers: int = 1) -> subprocess.Popen:
     """``python -m recloop.web`` over the store under ``home``, ready."""
     env = os.environ | {"RECLOOP_HOME": str(home), "RECLOOP_TOKEN": TOKEN, "RECLOOP_STORE_URL": ""}
     command = [sys.executable, "-m", "recloop.web", "--port", str(port), "--params", str(PARAMS)]
+    command += ["--workers", str(workers)]
     process = subprocess.Popen(command, env=env)
 
     def ready():

@@ -2,7 +2,7 @@
 
 from recloop.store.catalogue import add_items, find_items
 from recloop.store.engine import StoreError, fault_of, open_store, recall, remember
-from recloop.store.log import Refused, append, history, popular, write
+from recloop.store.log import Exposure, Refused, append, history, popular, write
 from recloop.store.people import (
     PURPOSES,
     add_users,
@@ -19,6 +19,7 @@ from recloop.store.writer import Busy, Writer
 __all__ = [
     "PURPOSES",
     "Busy",
+    "Exposure",
     "Refused",
     "StoreError",
     "Watermark",

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select
 
 from recloop.schema import Event, Impression, now_us
 from recloop.store.engine import insert_or_ignore
-from recloop.store.tables import events, impressions, items, quarantine, users
+from recloop.store.tables import events, exposures, impressions, items, quarantine, users
 
 CHUNK = 5000
 
@@ -23,11 +23,22 @@ class Refused:
     body: object
 
 
+@dataclass(frozen=True)
+class Exposure:
+    """A person meets an experiment; of several the first counts. ``ts`` is in µs since 1970, UTC."""
+
+    experiment: str
+    user_id: str
+    arm: str
+    ts: int
+
+
 def write(
     connection: Connection,
     shown: Iterable[Impression] = (),
     acts: Iterable[Event] = (),
     refused: Iterable[Refused] = (),
+    met: Iterable[Exposure] = (),
 ) -> int:
     """Add to the log inside the caller's transaction; repeats are left out.
 
@@ -43,6 +54,7 @@ def write(
         {"user_id": user_id, "attributes": "{}", "created_at": ts} for user_id, ts in first_seen.items()
     ]
     insert_or_ignore(connection, users, strangers)
+    insert_or_ignore(connection, exposures, [asdict(row) for row in met])
     for table, rows in ((impressions, shown), (events, list(acts))):
         dicts = [row.model_dump(mode="json") for row in rows]
         for start in range(0, len(dicts), CHUNK):
