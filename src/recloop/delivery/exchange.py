@@ -50,17 +50,17 @@ class Exchange:
 
         Each second one request tries a slot that rests.
         """
-        resting = [colour for colour in colours if self._rests(slots[colour])]
-        awake = [colour for colour in colours if colour not in resting]
-        return awake + resting if awake else []
-
-    def _rests(self, target: Target) -> bool:
-        failures, again = self._failing.get(target, (0, 0.0))
         now = time.monotonic()
-        if failures < IN_A_ROW or now < again:
-            return failures >= IN_A_ROW
-        self._failing[target] = failures, now + REST_SECONDS
-        return False
+        awake, resting = [], []
+        for colour in colours:
+            failures, again = self._failing.get(slots[colour], (0, 0.0))
+            (resting if failures >= IN_A_ROW and now < again else awake).append(colour)
+        if not awake:
+            return []
+        failures, _ = self._failing.get(slots[awake[0]], (0, 0.0))
+        if failures >= IN_A_ROW:
+            self._failing[slots[awake[0]]] = failures, now + REST_SECONDS
+        return awake + resting
 
     async def ask(
         self, colour: str, target: Target, wanted: Ask, request_id: str, known: Collection[str]
