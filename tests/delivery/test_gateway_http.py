@@ -76,6 +76,35 @@ def test_what_is_no_json_is_refused_without_an_error(live, path, raw):
     assert answer.json()["error"]
 
 
+ASK, ACT = '{"user_id": "u", ', '{"user_id": "u", "item_id": "i1", "kind": "click", '
+
+
+@pytest.mark.parametrize(
+    ("path", "raw", "status", "field"),
+    [
+        ("/recommend", ASK + '"k": NaN}', 400, "k"),
+        ("/recommend", ASK + '"k": -Infinity}', 400, "k"),
+        ("/recommend", ASK + '"k": 1e999}', 422, "k"),
+        ("/recommend", ASK + '"context": {"ts": NaN}}', 400, "ts"),
+        ("/recommend", ASK + '"context": {"ts": 1e999}}', 422, "context.ts"),
+        ("/recommend", ASK + '"context": {"device": "%s"}}' % ("x" * 33), 422, "context.device"),
+        ("/recommend", ASK + '"exclude": [' + ",".join(['"i1"'] * 1001) + "]}", 422, "exclude"),
+        ("/recommend", '{"user_id": "%s"}' % ("u" * 65), 422, "user_id"),
+        ("/feedback", ACT + '"value": NaN}', 400, "value"),
+        ("/feedback", ACT + '"value": Infinity}', 400, "value"),
+        ("/feedback", ACT + '"value": 1e400}', 422, "value"),
+        ("/events", "[" + ACT + '"value": NaN}]', 400, "value"),
+        ("/events", "[" + ACT + '"value": -1e400}]', 422, "value"),
+        ("/events", "[" + ACT + '"ts": 1e30}]', 422, "ts"),
+    ],
+)
+def test_what_is_not_finite_or_too_large_is_named_and_never_ranked(live, slot, path, raw, status, field):
+    before = count(live, impressions), count(live, events), len(slot.seen())
+    answer = live.client.post(path, content=raw, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["field"]) == (status, field), answer.text
+    assert (count(live, impressions), count(live, events), len(slot.seen())) == before
+
+
 @pytest.mark.parametrize("depth", [100, 400, 600, 800, 900, 950, 970, 980, 990, 1000])
 def test_a_deeply_nested_row_is_refused_not_an_error(live, depth):
     raw = b"[" * depth + b"]" * depth
