@@ -1,11 +1,12 @@
 """An HTTP load generator that costs little, in a process of its own: closed loop and open loop.
 
-    python -m benchmarks.load URL (--connections 16 | --rate 300) (--seconds 5 | --requests 10000)
+    python -m benchmarks.load URL (--connections 16 | --rate 300 [--spread 0]) (--seconds 5 | --requests 9999)
 
 prints one JSON object: ``requests``, ``failed`` (no answer, not 200, or a fallback), ``seconds``, and
 ``p50``, ``p99``, ``most`` in ms. In a closed loop each connection asks again when it is answered. In an
-open loop requests come as a Poisson process whether or not the last was answered, and time counts from
-when a request was due, so that a stall is not hidden (Schroeder, Wierman and Harchol-Balter, NSDI 2006).
+open loop requests come whether or not the last was answered, as a Poisson process or, with ``--spread 0``,
+evenly; time counts from when a request was due, so that a stall is not hidden (Schroeder, Wierman and
+Harchol-Balter, NSDI 2006).
 """
 
 import argparse
@@ -58,10 +59,13 @@ class Connection(asyncio.Protocol):
 class Load:
     """One run."""
 
-    def __init__(self, url: str, connections: int, rate: float, seconds: float, requests: int) -> None:
+    def __init__(
+        self, url: str, connections: int, rate: float, seconds: float, requests: int, spread: float
+    ) -> None:
         parts = urlsplit(url)
         self.host, self.port, self.path = parts.hostname, parts.port, parts.path
         self.connections, self.rate, self.seconds, self.requests = connections, rate, seconds, requests
+        self.spread = spread
         self.times: list[float] = []
         self.sent = self.failed = 0
         self.idle: deque[Connection] = deque()
@@ -129,7 +133,7 @@ class Load:
         self.end, self.finished = begun + (self.seconds or float("inf")), 0
         await asyncio.gather(*(self.open() for _ in range(self.connections)))
         if self.rate:
-            await self.poisson()
+            await self.arrive()
         else:
             await self.done.wait()
         self.done.set()
@@ -140,10 +144,10 @@ class Load:
             "most": max(self.times) * 1000,
         }  # fmt: skip
 
-    async def poisson(self) -> None:
+    async def arrive(self) -> None:
         rng, due = np.random.default_rng(0), time.perf_counter()
         while not self.over:
-            due += rng.exponential(1 / self.rate)
+            due += (self.spread * rng.exponential() + 1 - self.spread) / self.rate
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
             if self.idle:
@@ -173,12 +177,13 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--rate", type=float, default=0.0)
+    parser.add_argument("--spread", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--requests", type=int, default=0)
     asked = parser.parse_args()
 
     async def run() -> dict:
-        load = Load(asked.url, asked.connections, asked.rate, asked.seconds, asked.requests)
+        load = Load(asked.url, asked.connections, asked.rate, asked.seconds, asked.requests, asked.spread)
         return await load.run()
 
     print(json.dumps(uvloop.run(run())))

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from recloop.schema import EventKind
 
 IDENTIFIER = r"^[A-Za-z0-9._:-]{1,64}$(?!\n)"  # in Python, $ alone lets a last newline pass
+LARGE = rb'"([A-Za-z0-9_]{1,64})"\s*:\s*(-?[0-9]+(?:[.][0-9]+)?(?:[eE][+]?[0-9]+)?)'
 Identifier = Annotated[str, Meta(pattern=IDENTIFIER)]
 Micros = Annotated[int, Meta(ge=0, lt=2**62, description="microseconds since 1970, UTC")]
 
@@ -57,7 +58,7 @@ def refusal(error: msgspec.MsgspecError, body: bytes = b"") -> Refusal:
     """
     text = str(error)
     if text.startswith("Number out of range") and "[...]" in text:
-        for key, number in re.findall(rb'"([A-Za-z0-9_]{1,64})"\s*:\s*(-?[0-9][0-9.eE+]*)', body):
+        for key, number in re.findall(LARGE, body):
             if not math.isfinite(float(number)):
                 return Refusal(text, key.decode())
     parts = []

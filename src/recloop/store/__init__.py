@@ -11,6 +11,7 @@ from recloop.store.people import (
     add_users,
     consented,
     find_user,
+    known,
     set_consent,
 )
 from recloop.store.writer import Busy, Writer
@@ -30,6 +31,7 @@ __all__ = [
     "find_items",
     "find_user",
     "history",
+    "known",
     "open_store",
     "popular",
     "recall",
