@@ -48,8 +48,9 @@ class Connection(asyncio.Protocol):
         if head < 0 or (found and len(self.buffer) < head + 4 + int(found[1])):
             return
         well = self.buffer.startswith(b"HTTP/1.1 200") and b'"fallback":true' not in self.buffer
+        last = b"connection: close" in self.buffer[:head].lower()
         self.buffer.clear()
-        self.load.answered(self, well)
+        self.load.answered(self, well, last)
 
     def connection_lost(self, _: Exception | None) -> None:
         self.transport = None
@@ -83,12 +84,15 @@ class Load:
     def over(self) -> bool:
         return time.perf_counter() >= self.end or bool(self.requests and self.sent >= self.requests)
 
-    def answered(self, one: Connection, well: bool) -> None:
+    def answered(self, one: Connection, well: bool, last: bool) -> None:
         now = time.perf_counter()
         self.times.append(now - one.due)
         self.failed += not well
         one.due = 0.0
-        self.next(one, now)
+        if last:  # the other side says that it will close
+            one.transport.close()
+        else:
+            self.next(one, now)
 
     def next(self, one: Connection, now: float) -> None:
         if self.rate:
