@@ -51,7 +51,8 @@ class Exchange:
         Each second one request tries a slot that rests.
         """
         now = time.monotonic()
-        awake, resting = [], []
+        awake: list[str] = []
+        resting: list[str] = []
         for colour in colours:
             failures, again = self._failing.get(slots[colour], (0, 0.0))
             (resting if failures >= IN_A_ROW and now < again else awake).append(colour)
