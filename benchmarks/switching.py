@@ -1,4 +1,4 @@
-"""A million requests (20,000 with ``--quick``) while routing switches between two slots, through the
+"""A million requests (120,000 with ``--quick``) while routing switches between two slots, through the
 gateway.
 
 The peer of the first rows is the same gateway without switches, in the same run: blocks take turns. Then
@@ -32,8 +32,8 @@ from recloop.schema import Item
 from recloop.store import add_items, open_store
 
 ROOT = Path(__file__).parents[1]
-REQUESTS, QUICK = 1_000_000, 20_000
-EVERY = 1000  # requests between two switches, about
+REQUESTS, QUICK = 1_000_000, 120_000
+EVERY = 500  # requests between two switches, about
 PAUSE = 0.3  # seconds between two switches at least: the gateway looks four times a second
 CONFIG = """
 global
@@ -72,19 +72,23 @@ def cases(repeats: int) -> Iterator[Row]:
         url = stack.enter_context(_gateway(work))
         measure(f"{url}/recommend", requests=500)
         runs = [
-            (_switched(url, each, switch), (measure(f"{url}/recommend", requests=each), 0))
+            (
+                _switched(url, switch, each // EVERY, requests=each),
+                (measure(f"{url}/recommend", requests=each), 0),
+            )
             for _ in range(blocks)
         ]
         yield from _rows(runs)
         if shutil.which("haproxy") is None:
             return
         with _haproxy(work, slots) as (address, reload):
-            done, reloads = _switched(address, each * blocks, reload)
+            wanted = blocks * each // EVERY
+            done, reloads = _switched(address, reload, wanted, seconds=1.2 * PAUSE * wanted)
         ours = sum(pair[0][0]["failed"] for pair in runs)
         switches = sum(pair[0][1] for pair in runs)
         mine, other = 1 - ours / (each * blocks), 1 - done["failed"] / done["requests"]
-        case = f"answered: {each * blocks:,} requests, {switches} switches"
-        peer = f"HAProxy {_version()}, {reloads} reloads"
+        case = f"answered, {switches} switches in {each * blocks:,} requests"
+        peer = f"HAProxy {_version()}, {reloads} reloads in {done['requests']:,}"
         yield Row(case, "share", mine, peer, other, *[mine / other] * 3, "higher", 1.0)
 
 
@@ -110,12 +114,12 @@ def _rows(runs: list) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def _switched(url: str, requests: int, switch: Callable[[str], None]) -> tuple[dict, int]:
-    """A run during which ``switch`` is called again and again; and how often it was."""
+def _switched(url: str, switch: Callable[[str], None], wanted: int, **options: float) -> tuple[dict, int]:
+    """A run during which ``switch`` is called up to ``wanted`` times; and how often it was."""
     load = subprocess.Popen(
-        command(f"{url}/recommend", requests=requests), stdout=subprocess.PIPE, text=True, cwd=ROOT
+        command(f"{url}/recommend", **options), stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
-    switches, wanted = 0, max(1, requests // EVERY)
+    switches = 0
     while load.poll() is None:
         if switches < wanted:
             switch(("green", "blue")[switches % 2])
