@@ -32,7 +32,7 @@ app = _app()
 @bentoml.service(
     name="recloop_slot",
     workers=1,
-    traffic={"timeout": None},  # a task and a timer for each request; who asks has a limit of its own
+    traffic={"timeout": 10},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": HOT_PATH},
     metrics={"enabled": True, "namespace": "recloop_slot"},
