@@ -25,7 +25,7 @@ from benchmarks.race import SEED, Row, main, race
 from recloop.agents.export import QueryTower, export_onnx, item_matrix
 from recloop.agents.network import Shape, TwoTower
 from recloop.features import FeatureSpec
-from recloop.policy import Policy, Retriever, load, write_artefact
+from recloop.policy import Retriever, load, write_artefact
 from recloop.policy.retrieval import ROUNDS, SAMPLE, Lists, build_lists
 from recloop.schema import Item
 from recloop.settings import load_params
@@ -200,7 +200,7 @@ def requests(n: int, repeats: int) -> Iterator[Row]:
     torch.manual_seed(SEED)
     network = TwoTower(shape, params.agent.network).eval()
     with tempfile.TemporaryDirectory() as work, threadpool_limits(1):
-        policy = _export(network, spec, n > serving.exact_items, Path(work), serving)
+        policy = load(export(network, spec, n > serving.exact_items, Path(work), serving))
         observation = spec.observation(None, spec.item_ids[:10], "phone", 0)
         tensors = [torch.from_numpy(observation[name]) for name in ("profile", "context", "history")]
         e, t = serving.exploration, serving.temperature
@@ -229,7 +229,8 @@ def requests(n: int, repeats: int) -> Iterator[Row]:
             )  # fmt: skip
 
 
-def _export(network: TwoTower, spec: FeatureSpec, searched: bool, work: Path, serving) -> Policy:
+def export(network: TwoTower, spec: FeatureSpec, searched: bool, work: Path, serving) -> Path:
+    """The network as a policy's folder, searched by lists or scored whole."""
     items = [Item(item_id=one, title=one) for one in spec.item_ids]
     example = {k: torch.from_numpy(np.repeat(x, 2, 0)) for k, x in spec.observation(None, [], "", 0).items()}
     tower, output = (QueryTower(network), "query") if searched else (network, "scores")
@@ -239,7 +240,7 @@ def _export(network: TwoTower, spec: FeatureSpec, searched: bool, work: Path, se
         serving.temperature, serving.exploration, serving.propensity_floor,
         item_matrix(network) if searched else None, serving.candidates if searched else None,
     )  # fmt: skip
-    return load(work / "policy")
+    return work / "policy"
 
 
 def _pick_by_pick(scores: np.ndarray, e: float, t: float, rng: np.random.Generator) -> tuple[list, list]:

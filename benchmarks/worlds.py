@@ -11,7 +11,8 @@ from recloop.market import GroundTruth
 from recloop.market.fit import fit_user_model
 from recloop.market.log import generate_log
 from recloop.settings import Params
-from recloop.store import add_items, add_users, open_store, remember, watermark, write, write_snapshot
+from recloop.store import add_items, add_users, open_store, remember, write
+from recloop.store.snapshot import watermark, write_snapshot
 
 FRESH = 100  # the market's coefficients were chosen while looking at smaller seeds
 FORESIGHTS = (1.0, 2.0, 4.0, 8.0)

@@ -16,7 +16,8 @@ from recloop.intake import DatasetError, SourceConflict, import_into
 from recloop.intake.readers import read_dataset
 from recloop.settings import places
 from recloop.settings.workspace import workspace
-from recloop.store import Watermark, open_store, watermark
+from recloop.store import open_store
+from recloop.store.snapshot import Watermark, watermark
 
 MARK = Path("data/watermark.json")
 

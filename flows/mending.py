@@ -6,7 +6,8 @@ from pathlib import Path
 from recloop.registry import connect, versions
 from recloop.serving.build import bento_home
 from recloop.settings import places
-from recloop.store import Watermark, open_store, watermark
+from recloop.store import open_store
+from recloop.store.snapshot import Watermark, watermark
 
 MARK = Path("data/watermark.json")
 REGISTERED = Path("reports/registered.json")

@@ -13,7 +13,8 @@ from prefect.events import emit_event
 
 from flows.alone import by_hand
 from recloop.settings import load_params, places
-from recloop.store import Watermark, open_store
+from recloop.store import open_store
+from recloop.store.snapshot import Watermark
 from recloop.watch import Alert, check, notify
 
 MARK = Path("data/watermark.json")

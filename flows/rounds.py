@@ -23,7 +23,8 @@ from recloop.features import FeatureSpec
 from recloop.market import GroundTruth, Market, UserModel
 from recloop.registry import connect, resolve
 from recloop.settings import Places, load_params
-from recloop.store import Watermark, open_store
+from recloop.store import open_store
+from recloop.store.snapshot import Watermark
 
 LOOK = {
     "validate": "reports/data_docs/index.html",

@@ -14,17 +14,8 @@ from recloop.market import GroundTruth, Nature
 from recloop.market.log import SESSIONS, generate_log
 from recloop.market.threads import single_thread
 from recloop.settings import Params, load_params, places
-from recloop.store import (
-    Watermark,
-    add_items,
-    add_users,
-    find_items,
-    open_store,
-    recall,
-    remember,
-    watermark,
-    write,
-)
+from recloop.store import add_items, add_users, find_items, open_store, recall, remember, write
+from recloop.store.snapshot import Watermark, watermark
 
 MARK = Path("data/watermark.json")
 

@@ -7,7 +7,7 @@ from recloop.evaluation.page import warnings
 from recloop.market import GroundTruth
 from recloop.policy import load
 from recloop.settings import Params, load_params
-from recloop.store import Watermark
+from recloop.store.snapshot import Watermark
 
 
 def main() -> None:

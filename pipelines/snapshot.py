@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from recloop.settings import places
-from recloop.store import Watermark, open_store, watermark, write_snapshot
+from recloop.store import open_store
+from recloop.store.snapshot import Watermark, watermark, write_snapshot
 
 
 def main() -> None:

@@ -63,10 +63,20 @@ def until(condition, seconds: float = 15.0) -> float:
     return time.monotonic() - begun
 
 
-def gateway_process(home: Path, port: int) -> subprocess.Popen:
-    """``python -m recloop.web`` over the store under ``home``, ready."""
+SHIFTED = """
+import runpy, sys, time
+clock, real = sys.argv.pop(1), time.time_ns
+time.time_ns = lambda: real() + int(open(clock).read() or 0)
+runpy.run_module("recloop.web", run_name="__main__", alter_sys=True)
+"""
+
+
+def gateway_process(home: Path, port: int, workers: int = 1, clock: Path | None = None) -> subprocess.Popen:
+    """``python -m recloop.web`` over ``home``, ready; the file ``clock`` says how many ns its time is off."""
     env = os.environ | {"RECLOOP_HOME": str(home), "RECLOOP_TOKEN": TOKEN, "RECLOOP_STORE_URL": ""}
-    command = [sys.executable, "-m", "recloop.web", "--port", str(port), "--params", str(PARAMS)]
+    program = ["-m", "recloop.web"] if clock is None else ["-c", SHIFTED, str(clock)]
+    command = [sys.executable, *program, "--port", str(port), "--params", str(PARAMS)]
+    command += ["--workers", str(workers)]
     process = subprocess.Popen(command, env=env)
 
     def ready():

@@ -1,17 +1,21 @@
 """A slot as a real HTTP server that behaves as a fault demands.
 
-``python tests/delivery/standin.py NAME`` prints its port; ``POST /mode`` with one of ``MODES`` as
-the body changes how it answers from then on.
+``python tests/delivery/standin.py NAME [PORT]`` prints its port; ``POST /mode`` with one of ``MODES`` as
+the body changes how it answers from then on. ``slow:0.2`` answers after so many seconds, ``some:20`` fails
+at every twentieth request, ``flood`` and ``drip`` never end.
 """
 
 import json
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODES = ("ok", "hang", "error", "html", "nan", "twice", "others", "other-policy", "unknown", "endless", "cut")
+NEVER_ENDING = ("hang", "flood", "drip")
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -29,10 +33,30 @@ class Answers(BaseHTTPRequestHandler):
         self.seen.append(asked["user_id"])
         if self.mode == "hang":
             threading.Event().wait(30)
+        if self.mode.startswith("slow:"):
+            time.sleep(float(self.mode.partition(":")[2]))
+        if self.mode.startswith("some:") and len(self.seen) % int(self.mode.partition(":")[2]) == 0:
+            self.reply(b'{"error": "broken"}', 500)
+            return
+        if self.mode in ("flood", "drip"):
+            self.pour(b'{"items": ["' + b"a" * 65536 if self.mode == "flood" else b" ")
+            return
         if self.mode == "cut":
             self.close_connection = True
             return
         self.reply(*self.slate(asked))
+
+    def pour(self, part):
+        self.send_response(200)
+        self.send_header("content-length", str(100 << 20))
+        self.end_headers()
+        self.close_connection = True
+        with suppress(OSError):
+            while True:
+                self.wfile.write(part)
+                self.wfile.flush()
+                if self.mode == "drip":
+                    time.sleep(0.05)
 
     def do_GET(self):
         self.reply(json.dumps(self.seen).encode())
@@ -80,14 +104,20 @@ class Standin:
     """One such server as a process; use as a context manager."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name, self.port = name, 0
 
     def __enter__(self):
         self.process = subprocess.Popen(
-            [sys.executable, __file__, self.name], stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, self.name, str(self.port)], stdout=subprocess.PIPE, text=True
         )
-        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
+        self.port = int(self.process.stdout.readline())
+        self.url = f"http://127.0.0.1:{self.port}"
         return self
+
+    def kill(self) -> None:
+        """Without a word to those who wait; entering it again starts it at the same port."""
+        self.process.kill()
+        self.process.wait()
 
     def __exit__(self, *_):
         self.process.kill()
@@ -104,7 +134,8 @@ class Standin:
 
 if __name__ == "__main__":
     Answers.name = sys.argv[1]
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    ThreadingHTTPServer.request_queue_size = 1024
+    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Answers)
     server.daemon_threads = True
     print(server.server_address[1], flush=True)
     server.serve_forever()

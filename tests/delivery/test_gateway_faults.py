@@ -77,6 +77,16 @@ def test_a_slot_that_hangs_is_given_up_and_the_other_one_answers(live, slots):
     assert attempts(live, "green", "timeout") == 1
 
 
+def test_a_slot_that_fails_again_and_again_is_asked_last_until_it_is_well(live, slots):
+    canary(live, slots)
+    slots[1].behave("error")
+    assert {live.ask(f"u{n}").json()["policy"] for n in range(60)} == {"old"}
+    assert 5 <= attempts(live, "green", "status") <= 10, "not each of sixty people waits for it"
+    slots[1].behave("ok")
+    until(lambda: live.ask("u").json()["policy"] == "new")
+    assert {live.ask(f"u{n}").json()["policy"] for n in range(20)} == {"new"}
+
+
 def test_killed_slots_one_then_both(tmp_path):
     with Standin("old") as blue, Standin("new") as green:
         live = Live(tmp_path)
@@ -99,7 +109,7 @@ def test_killed_slots_one_then_both(tmp_path):
 
 
 @pytest.mark.slow
-def test_no_request_fails_while_routing_switches_twenty_times_under_load(live, slots):
+def test_no_request_fails_while_routing_switches_a_hundred_times_under_load(live, slots):
     opened = canary(live, slots, share=0.5)
     rollout.promote(live.engine, opened.id, "test", "both stay in routing")
     targets = read_routing(live.engine)[1].slots
@@ -117,7 +127,7 @@ def test_no_request_fails_while_routing_switches_twenty_times_under_load(live, s
     threads = [threading.Thread(target=browse, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
-    for n in range(20):
+    for n in range(100):
         colour = ("blue", "green")[n % 2]
         with live.engine.begin() as connection:
             write_routing(

@@ -68,12 +68,41 @@ def test_a_wrong_field_is_named(live, body, status, field):
     assert (answer.status_code, answer.json()["field"]) == (status, field)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b'{"user_id": NaN}', b"\xff\xfe", b'"\\ud800"', b"[" * 100_000])
+@pytest.mark.parametrize("raw", [b"", b"{", b'{"user_id": NaN}', b"\xff\xfe", b'"\\ud800"', b"[" * 60_000])
 @pytest.mark.parametrize("path", ["/recommend", "/feedback", "/events"])
 def test_what_is_no_json_is_refused_without_an_error(live, path, raw):
     answer = live.client.post(path, content=raw, headers={"content-type": "application/json"})
     assert answer.status_code in (400, 422)
     assert answer.json()["error"]
+
+
+ASK, ACT = '{"user_id": "u", ', '{"user_id": "u", "item_id": "i1", "kind": "click", '
+
+
+@pytest.mark.parametrize(
+    ("path", "raw", "status", "field"),
+    [
+        ("/recommend", ASK + '"k": NaN}', 400, "k"),
+        ("/recommend", ASK + '"k": -Infinity}', 400, "k"),
+        ("/recommend", ASK + '"k": 1e999}', 422, "k"),
+        ("/recommend", ASK + '"context": {"ts": NaN}}', 400, "ts"),
+        ("/recommend", ASK + '"context": {"ts": 1e999}}', 422, "context.ts"),
+        ("/recommend", ASK + '"context": {"device": "%s"}}' % ("x" * 33), 422, "context.device"),
+        ("/recommend", ASK + '"exclude": [' + ",".join(['"i1"'] * 1001) + "]}", 422, "exclude"),
+        ("/recommend", '{"user_id": "%s"}' % ("u" * 65), 422, "user_id"),
+        ("/feedback", ACT + '"value": NaN}', 400, "value"),
+        ("/feedback", ACT + '"value": Infinity}', 400, "value"),
+        ("/feedback", ACT + '"value": 1e400}', 422, "value"),
+        ("/events", "[" + ACT + '"value": NaN}]', 400, "value"),
+        ("/events", "[" + ACT + '"value": -1e400}]', 422, "value"),
+        ("/events", "[" + ACT + '"ts": 1e30}]', 422, "ts"),
+    ],
+)
+def test_what_is_not_finite_or_too_large_is_named_and_never_ranked(live, slot, path, raw, status, field):
+    before = count(live, impressions), count(live, events), len(slot.seen())
+    answer = live.client.post(path, content=raw, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["field"]) == (status, field), answer.text
+    assert (count(live, impressions), count(live, events), len(slot.seen())) == before
 
 
 @pytest.mark.parametrize("depth", [100, 400, 600, 800, 900, 950, 970, 980, 990, 1000])
@@ -88,7 +117,12 @@ def test_only_json_is_taken_and_only_so_much(live):
     assert plain.status_code == 415
     long = b"[" + b" " * (2 << 20) + b"]"
     kinds = {"content-type": "application/json"}
-    assert live.client.post("/events", content=long, headers=kinds).status_code == 413
+    answer = live.client.post("/events", content=long, headers=kinds)
+    assert (answer.status_code, answer.json()["field"]) == (413, "body")
+    asked = json.dumps({"user_id": "u"}).encode()
+    assert live.client.post("/recommend", content=asked.ljust(1 << 16), headers=kinds).status_code == 200
+    answer = live.client.post("/recommend", content=asked.ljust((1 << 16) + 1), headers=kinds)
+    assert (answer.status_code, answer.json()["field"]) == (413, "body")
 
     def drip():
         for _ in range(200):

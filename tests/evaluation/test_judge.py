@@ -32,7 +32,8 @@ from recloop.market.fit import fit_user_model
 from recloop.market.log import generate_log
 from recloop.policy import Policy, Sampler, load, uniform, write_artefact
 from recloop.settings import Params, load_params
-from recloop.store import Watermark, add_items, add_users, open_store, watermark, write, write_snapshot
+from recloop.store import add_items, add_users, open_store, write
+from recloop.store.snapshot import Watermark, watermark, write_snapshot
 
 SMALL = {"users": 240, "items": 30, "topics": 4, "horizon": 8, "slate": 3}
 

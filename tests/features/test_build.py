@@ -7,16 +7,8 @@ from recloop.features import Catalogue, FeatureSpec, Steps
 from recloop.features.build import NoDataError, build_features
 from recloop.schema import Event, Impression, Item, User
 from recloop.settings.params import FeatureParams, RewardParams
-from recloop.store import (
-    add_items,
-    add_users,
-    append,
-    find_user,
-    history,
-    open_store,
-    watermark,
-    write_snapshot,
-)
+from recloop.store import add_items, add_users, append, find_user, history, open_store
+from recloop.store.snapshot import watermark, write_snapshot
 
 MINUTE = 60_000_000
 PARAMS = FeatureParams(history=3, session_gap_minutes=30, test_share=0.5)

@@ -7,7 +7,8 @@ import pytest
 from flows.ingest import MARK, ingest
 from recloop.schema import Item
 from recloop.settings import places
-from recloop.store import Watermark, add_items, open_store
+from recloop.store import add_items, open_store
+from recloop.store.snapshot import Watermark
 
 LINE = (
     "10.0.0.1 - - [24/Nov/2026:10:00:{second:02} +0900]"

@@ -6,7 +6,8 @@ from pathlib import Path
 from flows.mending import forget_what_is_gone
 from recloop.schema import Item
 from recloop.settings import places
-from recloop.store import add_items, open_store, watermark
+from recloop.store import add_items, open_store
+from recloop.store.snapshot import watermark
 
 
 def test_a_watermark_of_another_store_is_forgotten(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from worlds import NOW, SPAN, START, World, tables, world, write
 
 from recloop.quality import SUITES, ValidationReport, validate
 from recloop.quality.validation import sift
-from recloop.schema import TABLES
+from recloop.schema.arrow import TABLES
 
 FUTURE = NOW + 3_600_000_000
 CASCADE = {"user_known", "item_known", "request_known", "rest_of_slate_clean"}

@@ -13,7 +13,8 @@ from recloop.intake import import_into
 from recloop.intake.movielens import read_movielens
 from recloop.intake.open_bandit import read_open_bandit
 from recloop.schema import Event, Impression, Item, User
-from recloop.store import add_items, add_users, append, open_store, watermark
+from recloop.store import add_items, add_users, append, open_store
+from recloop.store.snapshot import watermark
 
 ROOT = Path(__file__).parents[2]
 DATASETS = Path(os.environ.get("RECLOOP_DATASETS", ROOT.parent / "shared" / "datasets"))

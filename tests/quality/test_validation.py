@@ -12,7 +12,7 @@ from worlds import NOW, tables, world, write
 
 from recloop.quality import QualityError, validate
 from recloop.quality.validation import sift
-from recloop.schema import TABLES
+from recloop.schema.arrow import TABLES
 
 
 def run(folder: Path, tolerated: float = 0.05):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recloop.schema import TABLES
+from recloop.schema.arrow import TABLES
 
 World = dict[str, list[dict]]
 START = 1_700_000_000_000_000

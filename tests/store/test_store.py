@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
 
-from recloop.schema import TABLES, Event, Impression, Item, User
+from recloop.schema import Event, Impression, Item, User
+from recloop.schema.arrow import TABLES
 from recloop.store import (
     Busy,
     Refused,
@@ -23,15 +24,12 @@ from recloop.store import (
     find_items,
     find_user,
     history,
-    master_key,
-    open_personal,
     open_store,
     popular,
-    seal_personal,
     set_consent,
-    watermark,
-    write_snapshot,
 )
+from recloop.store.personal import master_key, open_personal, seal_personal
+from recloop.store.snapshot import watermark, write_snapshot
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from scipy import stats
 
 from recloop.schema import Event, Impression, User
 from recloop.settings import load_params
-from recloop.store import Refused, add_users, append, open_store, watermark
+from recloop.store import Refused, add_users, append, open_store
+from recloop.store.snapshot import watermark
 from recloop.watch import Alert, NotifyError, categories_drift, check, notify, numbers_drift, raised
 
 HOUR = 3_600_000_000

@@ -12,7 +12,8 @@ from recloop.cli.show import AsJson, as_json, as_table, stop
 from recloop.intake import DatasetError, SourceConflict, import_into
 from recloop.intake.readers import READERS
 from recloop.settings import places
-from recloop.store import Watermark, open_store, watermark
+from recloop.store import open_store
+from recloop.store.snapshot import Watermark, watermark
 from recloop.store.tables import quarantine as refused
 
 MARK = Path("data/watermark.json")

@@ -129,6 +129,13 @@ def start(
     guardrail: Annotated[list[str] | None, typer.Option(help="A metric that must not get worse.")] = None,
     other: Annotated[list[str] | None, typer.Option(help="A metric to learn from.")] = None,
     arm: Annotated[list[str] | None, typer.Option(help="NAME=SHARE; the first is the control.")] = None,
+    gives: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ARM=WHAT the gateway does for its people: slate:8, policy:NAME or slot:green. It then"
+            " exposes people itself."
+        ),
+    ] = None,
     layer: Annotated[str, typer.Option(help="Experiments of one layer share nobody.")] = "main",
     first: Annotated[int, typer.Option(help="First bucket of the layer.")] = 0,
     last: Annotated[int, typer.Option(help=f"Bucket after its last, of {BUCKETS}.")] = BUCKETS,
@@ -146,12 +153,16 @@ def start(
             arms={one: float(share) for one, share in words.items()},
             primary=primary, guardrails=tuple(guardrail or ()), others=tuple(other or ()),
             people=people, effect=effect, looks=looks, alpha=alpha, power=power,
+            gives=dict(one.split("=", 1) for one in gives or ()),
         )  # fmt: skip
         found = catalogue.start(open_store(places().store), wanted, getuser(), why)
     except ValidationError as error:
         stop("; ".join(f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in error.errors()))
     except ValueError:
-        stop("an arm is NAME=SHARE, for example --arm control=0.5 --arm treatment=0.5")
+        stop(
+            "an arm is NAME=SHARE, for example --arm control=0.5 --arm treatment=0.5, and what it gives is"
+            " ARM=WHAT, for example --gives treatment=slate:8"
+        )
     except catalogue.Conflict as error:
         stop(str(error))
     if json_:

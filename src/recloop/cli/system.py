@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from recloop.cli.show import AsJson, as_json, as_table, console, stop
 from recloop.delivery import processes, slots
@@ -26,9 +29,13 @@ LOCAL = LOOPBACK[0]  # for all that has no tokens of its own: only the gateway m
 Trouble = (processes.ProcessError, StoreError, RegistryError, BuildError, ArtefactError)
 
 
-def up() -> None:
+def up(
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes of the gateway, on one port.")
+    ] = None,
+) -> None:
     """Start gateway, champion's slot, Prefect (server, UI, worker) and MLflow; Ctrl-C stops them all."""
-    where = places()
+    where = places() if workers is None else places(gateway_workers=workers)
     if processes.find(where.home, "up"):
         stop("recloop is up already: `recloop status` shows it, `recloop down` stops it")
     if processes.find(where.home, "demo"):
@@ -128,7 +135,7 @@ def _mlflow(where: Places) -> None:
 
 def gateway(where: Places) -> processes.Process:
     """Start the gateway and wait until it answers."""
-    command = [sys.executable, "-m", "recloop.web"]
+    command = [sys.executable, "-m", "recloop.web", "--workers", str(where.gateway_workers)]
     environment = dict(os.environ) | {"RECLOOP_HOME": str(where.home)}
     process = processes.start(where.home, "gateway", command, environment, where.host, where.gateway_port)
     processes.wait_ready(process, f"http://{where.host}:{where.gateway_port}/healthz", 60)

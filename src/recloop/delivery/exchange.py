@@ -1,7 +1,7 @@
 """Asking a slot over kept connections, and believing only an answer that holds together."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import aiohttp
 import msgspec
@@ -13,6 +13,8 @@ from recloop.schema import Slate
 from recloop.serving.messages import Ask
 
 LONGEST_ANSWER = 1 << 20  # bytes
+IN_A_ROW = 5  # failures after which a slot rests: it is asked last
+REST_SECONDS = 1.0  # between two tries of a slot that rests
 IDLE_SECONDS = 4  # below the five after which a slot's server closes an idle connection
 
 
@@ -30,6 +32,7 @@ class Exchange:
     def __init__(self, meters: Meters, timeout: float, token: str = "") -> None:
         self._meters, self._timeout = meters, aiohttp.ClientTimeout(total=timeout)
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._failing: dict[Target, tuple[int, float]] = {}  # failures in a row, and when to try again
 
     async def __aenter__(self) -> "Exchange":
         self._session = aiohttp.ClientSession(
@@ -42,6 +45,24 @@ class Exchange:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
+    def in_turn(self, colours: Sequence[str], slots: Mapping[str, Target]) -> list[str]:
+        """Those that rest last, so that nobody waits for a slot that hangs; none where all rest.
+
+        Each second one request tries a slot that rests.
+        """
+        now = time.monotonic()
+        awake: list[str] = []
+        resting: list[str] = []
+        for colour in colours:
+            failures, again = self._failing.get(slots[colour], (0, 0.0))
+            (resting if failures >= IN_A_ROW and now < again else awake).append(colour)
+        if not awake:
+            return []
+        failures, _ = self._failing.get(slots[awake[0]], (0, 0.0))
+        if failures >= IN_A_ROW:
+            self._failing[slots[awake[0]]] = failures, now + REST_SECONDS
+        return awake + resting
+
     async def ask(
         self, colour: str, target: Target, wanted: Ask, request_id: str, known: Collection[str]
     ) -> Slate:
@@ -53,10 +74,15 @@ class Exchange:
         begun, outcome = time.perf_counter(), "ok"
         try:
             raw = await self._post(target.url, wanted, request_id)
-            return believe(raw, wanted, request_id, target.policy, known)
+            slate = believe(raw, wanted, request_id, target.policy, known)
         except SlotFailure as failure:
             outcome = failure.outcome
+            failures = self._failing.get(target, (0, 0.0))[0] + 1
+            self._failing[target] = failures, time.monotonic() + REST_SECONDS
             raise
+        else:
+            self._failing.pop(target, None)
+            return slate
         finally:
             self._meters.asked.labels(colour, target.policy, outcome).inc()
             self._meters.slot_seconds.labels(colour, target.policy).observe(time.perf_counter() - begun)

@@ -3,26 +3,29 @@
 import asyncio
 import logging
 import time
+from contextlib import suppress
 
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from recloop.delivery.meters import Meters
 from recloop.delivery.routing import Routing, read_routing
-from recloop.store import fault_of, find_items, popular
-from recloop.store.tables import consents
+from recloop.experiments.catalogue import Standing, running
+from recloop.store import fault_of, popular
+from recloop.store.tables import consents, items
 
 log = logging.getLogger("recloop.gateway")
-EVERY = 0.5  # seconds between looks at routing and consent
+EVERY = 0.25  # seconds between looks at routing, consent and experiments
 CATALOGUE_EVERY = 30.0  # seconds between looks at items and popularity
 OVERLAP = 1000  # consents read again: on PostgreSQL an older number can become visible later
 
 
 class Following:
-    """Routing, refusals of personalisation, titles and the most popular items, as last read.
+    """Routing, experiments, refusals of personalisation, titles and the most popular items, as last read.
 
     Attributes:
-        routing: None until one was read.
+        routing: None until one was read; one immutable snapshot, replaced as a whole.
+        experiments: those that run and have the gateway do something.
         version: of the routing; 0 for none.
         refusers: people whose newest word on ``personalisation`` is no.
         titles: of all items, by id.
@@ -33,12 +36,13 @@ class Following:
         self._engine, self._rating_positive, self._meters = engine, rating_positive, meters
         self.routing: Routing | None = None
         self.version = 0
+        self.experiments: list[Standing] = []
         self.refusers: set[str] = set()
         self.titles: dict[str, str] = {}
         self.popular: list[str] = []
         self.read_at = time.monotonic()
         self._last_consent = 0
-        self._catalogue_at = float("-inf")
+        self._new_routing = asyncio.Event()
 
     @property
     def stale_seconds(self) -> float:
@@ -46,36 +50,54 @@ class Following:
         return time.monotonic() - self.read_at
 
     def refresh(self) -> None:
-        """Read what is due; what cannot be read stays as it was. Blocks."""
+        """Read all but the catalogue; what cannot be read stays as it was. Blocks."""
         try:
-            self._read()
+            if found := read_routing(self._engine):
+                self.version, self.routing = found
+                self._meters.routing.set(self.version)
+            self._read_consents()
+            self.experiments = [one for one in running(self._engine) if one.experiment.changes]
         except (SQLAlchemyError, ValueError) as error:
-            if self.stale_seconds > 5 * EVERY:
+            if self.stale_seconds > 2:
                 log.warning("the store cannot be read; routing %d stays: %s", self.version, fault_of(error))
         else:
             self.read_at = time.monotonic()
         self._meters.stale.set(self.stale_seconds)
 
+    def refresh_catalogue(self) -> None:
+        """Read titles and popularity; what cannot be read stays as it was. Blocks, longer for many items."""
+        query = select(items.c.item_id, items.c.title, items.c.available).order_by(items.c.item_id)
+        try:
+            with self._engine.connect() as connection:
+                rows = connection.execute(query).all()
+            liked = popular(self._engine, len(rows), self._rating_positive) if rows else []
+        except SQLAlchemyError as error:
+            log.warning("the catalogue stays as it was: %s", fault_of(error))
+            return
+        first = set(liked)
+        self.titles = {row.item_id: row.title for row in rows}
+        self.popular = liked + [row.item_id for row in rows if row.available and row.item_id not in first]
+
     async def run(self) -> None:
-        """Refresh for ever."""
+        """Refresh for ever; a catalogue that takes long to read holds up no routing."""
+        await asyncio.gather(self._follow(), self._follow_catalogue())
+
+    async def _follow(self) -> None:
         while True:
             await asyncio.sleep(EVERY)
+            before = self.version
             await asyncio.to_thread(self.refresh)
+            if self.version != before:
+                log.info("routing %d: %s", self.version, self.routing)
+                self._new_routing.set()
 
-    def _read(self) -> None:
-        if found := read_routing(self._engine):
-            if found[0] != self.version:
-                log.info("routing %d: %s", *found)
-                self._catalogue_at = float("-inf")
-            self.version, self.routing = found
-            self._meters.routing.set(self.version)
-        self._read_consents()
-        if time.monotonic() - self._catalogue_at > CATALOGUE_EVERY or not self.titles:
-            items = find_items(self._engine)
-            liked = popular(self._engine, len(items), self._rating_positive) if items else []
-            rest = sorted({item.item_id for item in items if item.available} - set(liked))
-            self.popular, self.titles = liked + rest, {item.item_id: item.title for item in items}
-            self._catalogue_at = time.monotonic()
+    async def _follow_catalogue(self) -> None:
+        """A new routing may bring a policy that knows newer items."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._new_routing.wait(), CATALOGUE_EVERY if self.titles else EVERY)
+            self._new_routing.clear()
+            await asyncio.to_thread(self.refresh_catalogue)
 
     def _read_consents(self) -> None:
         query = (

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -24,12 +24,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from recloop.delivery import rollout
+from recloop.delivery.arms import Arms
 from recloop.delivery.exchange import Exchange, SlotFailure
 from recloop.delivery.following import Following
 from recloop.delivery.meters import Meters
 from recloop.delivery.openapi import GATEWAY
 from recloop.delivery.outcomes import FALLBACK, worth
+from recloop.delivery.pressure import Pressure
 from recloop.delivery.problems import Problem, decoded, explain, require_json
+from recloop.delivery.routing import Routing
+from recloop.delivery.workers import exposition
 from recloop.intake import parse_events
 from recloop.intake.feedback import AHEAD, OLDEST
 from recloop.schema import Event, Impression, Slate, now_us
@@ -38,10 +42,11 @@ from recloop.serving.journal import Journal
 from recloop.serving.messages import Ask
 from recloop.settings import Params, Tokens
 from recloop.settings.tokens import FEEDBACK, OPERATE, READ
-from recloop.store import Busy, Refused, Writer, fault_of
+from recloop.store import Busy, Exposure, Refused, Writer, fault_of
+from recloop.store.tables import impressions
 
 log = logging.getLogger("recloop.gateway")
-BODY_LIMIT = 1 << 20  # bytes
+ASK_LIMIT, BODY_LIMIT = 1 << 16, 1 << 20  # bytes of one act or question, and of a batch
 MOST_EVENTS = 5000  # of one request
 SLOT_SECONDS = 2.0  # a slot that needs longer has failed
 COMMIT_SECONDS = 3.0  # a store that needs longer is busy
@@ -56,6 +61,7 @@ SCOPES = {
     "/metrics": READ,
     "/openapi.json": OPEN,
 }
+MOST = {"/recommend": 256, "/feedback": 256, "/events": 32, "/": 64, "/consent": 64}  # at once
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -89,6 +95,7 @@ class Gateway:
         self._ask, self._act = msgspec.json.Decoder(Ask), msgspec.json.Decoder(dict)
         self._acts, self._why = msgspec.json.Decoder(list), msgspec.json.Decoder(Why)
         self._served_by: OrderedDict[str, str] = OrderedDict()
+        self._arms = Arms()
 
     def app(self, pages: Sequence[BaseRoute] = (), scopes: Mapping[str, str] | None = None) -> Starlette:
         """The ASGI app: the gateway's routes, and pages that a room above brings with their scopes."""
@@ -108,15 +115,16 @@ class Gateway:
             middleware=[
                 Middleware(Journal, named),
                 Middleware(Guard, self._tokens, named, self._free, self._rate),
+                Middleware(Pressure, MOST, lambda path: self.meters.answered.labels(path, 429).inc()),
             ],
             lifespan=self._lifespan,
             exception_handlers={HTTPException: explain},
-            max_body_size=BODY_LIMIT,
         )
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(self.following.refresh)
+        await asyncio.to_thread(self.following.refresh_catalogue)
         self._writer = Writer(self.engine)
         async with Exchange(self.meters, SLOT_SECONDS, self._slot_token) as self._exchange:
             task = asyncio.create_task(self.following.run())
@@ -144,7 +152,7 @@ class Gateway:
 
     async def _recommend(self, request: Request) -> Response:
         slate = await self.recommend(
-            decoded(self._ask, await require_json(request)), request.scope["recloop.id"]
+            decoded(self._ask, await require_json(request, ASK_LIMIT)), request.scope["recloop.id"]
         )
         return Response(
             slate.model_dump_json(), headers={"x-request-id": slate.request_id}, media_type="application/json"
@@ -160,20 +168,24 @@ class Gateway:
         ts = now if wanted.context.ts is None else wanted.context.ts
         if not now - OLDEST <= ts <= now + AHEAD:
             raise Problem(422, "ts must be within the last seven days", "context.ts")
-        wanted = replace(
-            wanted, context=replace(wanted.context, ts=ts), k=wanted.k or self.params.serving.slate
-        )
-        slate, colour = await self._rank(wanted, request_id)
-        await self._commit(shown=_impressions(slate, wanted, colour, ts))
+        following = self.following
+        running = () if wanted.user_id in following.refusers else following.experiments
+        given = self._arms.given(running, following.routing, wanted.user_id, wanted.k is None, ts)
+        size = wanted.k or given.size or self.params.serving.slate
+        wanted = replace(wanted, context=replace(wanted.context, ts=ts), k=size)
+        slate, colour = await self._rank(wanted, request_id, following.routing, given.colours)
+        await self._commit(shown=_impressions(slate, wanted, colour, ts), met=given.met)
+        self._arms.logged(given.met)
         self._served_by[slate.request_id] = slate.policy
         if len(self._served_by) > REMEMBERED:
             self._served_by.popitem(last=False)
         return slate
 
-    async def _rank(self, wanted: Ask, request_id: str) -> tuple[Slate, str]:
+    async def _rank(
+        self, wanted: Ask, request_id: str, routing: Routing | None, colours: Sequence[str]
+    ) -> tuple[Slate, str]:
         """A slate of the person's slot, of the other one, or of what is popular; and the slot's colour."""
-        routing = self.following.routing
-        order = routing.order(wanted.user_id) if routing else []
+        order = self._exchange.in_turn(colours, routing.slots) if routing else []
         if wanted.user_id in self.following.refusers:  # a stranger to the slot: no profile, no history
             asked = replace(wanted, user_id=f"anon.{uuid.uuid4().hex}")
         else:
@@ -210,14 +222,16 @@ class Gateway:
         )
 
     async def _commit(
-        self, shown: Sequence[Impression] = (), acts: Sequence[Event] = (), refused: Sequence[Refused] = ()
+        self,
+        shown: Sequence[Impression] = (),
+        acts: Sequence[Event] = (),
+        refused: Sequence[Refused] = (),
+        met: Sequence[Exposure] = (),
     ) -> int:
-        """Wait until the rows are on disk; how many were new."""
+        """Wait until the rows are on disk; how many were new. Where the wait ends, they are not written."""
         try:
-            done = asyncio.wrap_future(self._writer.submit(shown, acts, refused))
-            done.add_done_callback(lambda future: future.cancelled() or future.exception())
-            # The rows stay queued when the wait ends: the shield keeps them from being cancelled.
-            return await asyncio.wait_for(asyncio.shield(done), COMMIT_SECONDS)
+            done = asyncio.wrap_future(self._writer.submit(shown, acts, refused, met))
+            return await asyncio.wait_for(done, COMMIT_SECONDS)
         except Busy as error:
             raise Problem(429, f"{error}: send it again later", later=True) from error
         except TimeoutError as error:
@@ -229,12 +243,12 @@ class Gateway:
             raise Problem(503, "the store cannot be written now: send it again later", later=True) from error
 
     async def _feedback(self, request: Request) -> Response:
-        good, refused = parse_events([decoded(self._act, await require_json(request))])
+        good, refused = parse_events([decoded(self._act, await require_json(request, ASK_LIMIT))])
         kept = await self._take(good, refused)
         return _json({"accepted": kept, "event_id": good[0].event_id})
 
     async def _events(self, request: Request) -> Response:
-        rows = decoded(self._acts, await require_json(request))
+        rows = decoded(self._acts, await require_json(request, BODY_LIMIT))
         if len(rows) > MOST_EVENTS:
             raise Problem(413, f"{len(rows)} events in one request, {MOST_EVENTS} at most", "body")
         good, refused = parse_events(rows)
@@ -253,13 +267,31 @@ class Gateway:
             field = reasons[0].partition(":")[0]
             raise Problem(422, " | ".join(reasons[:5]), field)
         if kept == len(good):  # a repeated one was counted when it first came
+            policies = await self._policies({act.request_id for act in good if act.request_id})
             for act in good:
-                policy = self._served_by.get(act.request_id or "", "unknown")
+                policy = policies.get(act.request_id or "", "unknown")
                 self.meters.reward.labels(policy).observe(worth(act, self.params.reward))
         return kept
 
+    async def _policies(self, requests: set[str]) -> dict[str, str]:
+        """By request; of those that another worker served, or one before the restart, the store knows."""
+        found = {one: self._served_by[one] for one in requests if one in self._served_by}
+        if len(found) == len(requests):
+            return found
+
+        def look() -> dict[str, str]:
+            query = select(impressions.c.request_id, impressions.c.policy).where(
+                impressions.c.request_id.in_(requests - set(found)), impressions.c.position == 0
+            )
+            with self.engine.connect() as connection:
+                return {row.request_id: row.policy for row in connection.execute(query)}
+
+        with suppress(SQLAlchemyError):  # a meter is not worth a failure
+            found |= await run_in_threadpool(look)
+        return found
+
     async def _abort(self, request: Request) -> Response:
-        wanted = decoded(self._why, await require_json(request))
+        wanted = decoded(self._why, await require_json(request, ASK_LIMIT))
         found = await run_in_threadpool(rollout.current, self.engine)
         if found is None:
             raise Problem(409, "no rollout is open")
@@ -284,12 +316,13 @@ class Gateway:
                 "routing": self.following.routing,
                 "routing_version": self.following.version,
                 "rollout": found,
+                "experiments": [one.experiment.name for one in self.following.experiments],
                 "store_unread_seconds": round(self.following.stale_seconds, 1),
             }
         )
 
     async def _metrics(self, _: Request) -> Response:
-        return Response(self.meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(exposition(self.meters), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, _: Request) -> Response:
         return _json(GATEWAY)

@@ -42,10 +42,16 @@ class Meters:
         )
         self.events = Counter("recloop_events", "Rows of feedback", ["outcome"], registry=self.registry)
         self.routing = Gauge(
-            "recloop_routing_version", "Version of the routing that holds", registry=self.registry
+            "recloop_routing_version",
+            "Version of the routing that holds",
+            registry=self.registry,
+            multiprocess_mode="livemin",
         )
         self.stale = Gauge(
-            "recloop_routing_stale_seconds", "Time since the routing could be read", registry=self.registry
+            "recloop_routing_stale_seconds",
+            "Time since the routing could be read",
+            registry=self.registry,
+            multiprocess_mode="livemax",
         )
 
     def text(self) -> bytes:

@@ -1,5 +1,6 @@
 """What is wrong with a request, as an answer that names it; the same shape as a slot's refusals."""
 
+import asyncio
 from typing import TypeVar
 
 import msgspec
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from recloop.serving.messages import Refusal, refusal
 
 T = TypeVar("T")
+BODY_SECONDS = 10.0  # who sends slower holds a place that others want
 
 
 class Problem(HTTPException):
@@ -29,7 +31,7 @@ def decoded(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
     try:
         return decoder.decode(raw)
     except msgspec.MsgspecError as error:
-        found = refusal(error)
+        found = refusal(error, raw)
         status = 422 if isinstance(error, msgspec.ValidationError) else 400
         raise Problem(status, found.error, found.field) from error
     except RecursionError as error:
@@ -38,15 +40,33 @@ def decoded(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
         raise Problem(400, f"the body is not UTF-8: {error.reason}", "body") from error
 
 
-async def require_json(request: Request) -> bytes:
+async def require_json(request: Request, limit: int) -> bytes:
     """The body of a request that says that it is JSON: a foreign page cannot send that without asking.
 
     Raises:
-        Problem: 415.
+        Problem: 415, or as ``body_of``.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem(415, "send JSON, with the header content-type: application/json", "content-type")
-    return await request.body()
+    return await body_of(request, limit)
+
+
+async def body_of(request: Request, limit: int) -> bytes:
+    """The body, counted as it comes, whatever its header says.
+
+    Raises:
+        Problem: 413 above ``limit`` bytes, 408 where it does not come.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > limit:
+                    raise Problem(413, f"the body is longer than {limit} bytes", "body")
+    except TimeoutError as error:
+        raise Problem(408, f"the body did not come within {BODY_SECONDS:.0f} s", "body") from error
+    return bytes(body)
 
 
 async def explain(_: Request, error: Exception) -> Response:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
-from sqlalchemy import Connection, Engine, func, select
+from pydantic import Field, StringConstraints, model_validator
+from sqlalchemy import ColumnElement, Connection, Engine, func, select, true
 from sqlalchemy.exc import IntegrityError
 
 from recloop.experiments.assignment import BUCKETS, arm, bucket
@@ -17,6 +17,9 @@ from recloop.store.tables import claims, experiments, exposures
 
 Outcome = Literal["win", "lose", "no_difference", "keep_going", "harmed", "blocked"]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Treatment = Annotated[
+    str, StringConstraints(pattern=r"^(slate:([1-9]\d?|100)|(policy|slot):[A-Za-z0-9._:-]{1,64})$")
+]
 
 
 class Conflict(RuntimeError):
@@ -48,6 +51,9 @@ class Experiment(Record):
         alpha: two-sided, over all looks and arms.
         power: of a win if the effect is as planned.
         effect: the smallest difference worth having, in the primary metric's unit.
+        gives: per arm, what the gateway does differently for its people: ``slate:8`` (so many items),
+            ``policy:NAME`` or ``slot:green`` (who serves); an arm that is not named is as usual. Empty:
+            the gateway does nothing, the caller exposes people.
     """
 
     name: Identifier
@@ -63,6 +69,7 @@ class Experiment(Record):
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
     effect: float
+    gives: dict[Identifier, Treatment] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -74,7 +81,17 @@ class Experiment(Record):
             metric_named(name)
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError("a metric can have one role only")
+        if unknown := sorted(set(self.gives) - set(self.arms)):
+            raise ValueError(f"{', '.join(unknown)} is no arm: there are {', '.join(self.arms)}")
+        if len({what.startswith("slate:") for what in self.gives.values()}) > 1:
+            raise ValueError("one experiment changes the slate's size or who serves, not both")
         return self
+
+    @property
+    def changes(self) -> Literal["", "slate", "slot"]:
+        """What the gateway does differently: nothing, the slate's size, or who serves."""
+        first = next(iter(self.gives.values()), "")
+        return "" if not first else "slate" if first.startswith("slate:") else "slot"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -109,14 +126,17 @@ def start(engine: Engine, experiment: Experiment, who: str, why: str) -> Standin
     """Claim the buckets and begin.
 
     Raises:
-        Conflict: the name was used before, or a running experiment has some of the buckets.
+        Conflict: the name was used before, a running experiment has some of the buckets, or one of another
+            layer has the gateway change the same.
     """
     row = {
         **experiment.model_dump(include={"name", "layer", "first", "last"}),
         "salt": f"experiment/{experiment.name}",
         "arms": json.dumps(experiment.arms),
         "metrics": experiment.model_dump_json(include={"primary", "guardrails", "others"}),
-        "design": experiment.model_dump_json(include={"people", "looks", "alpha", "power", "effect"}),
+        "design": experiment.model_dump_json(
+            include={"people", "looks", "alpha", "power", "effect", "gives"}
+        ),
         "looks": "[]",
         "state": "running",
         "who": who,
@@ -127,6 +147,13 @@ def start(engine: Engine, experiment: Experiment, who: str, why: str) -> Standin
         with engine.begin() as connection:
             connection.execute(experiments.insert(), row)
             _claim(connection, experiment.name, experiment.layer, experiment.first, experiment.last)
+            for other in _read(connection, experiments.c.state == "running"):
+                there = other.experiment
+                if there.layer != experiment.layer and there.changes == experiment.changes != "":
+                    raise Conflict(
+                        f"{there.name} of layer {there.layer!r} has the gateway change the same:"
+                        " use its layer, so that nobody is in both"
+                    )
     except IntegrityError as error:
         raise Conflict(f"there was an experiment {experiment.name!r} already: choose another name") from error
     return find(engine, experiment.name)
@@ -197,12 +224,14 @@ def find(engine: Engine, name: str) -> Standing:
 
 def listed(engine: Engine, name: str | None = None) -> list[Standing]:
     """All experiments, newest first, or the one of that name."""
-    query = select(experiments).order_by(experiments.c.ts.desc(), experiments.c.name)
-    if name is not None:
-        query = query.where(experiments.c.name == name)
     with engine.connect() as connection:
-        rows = connection.execute(query).mappings().all()
-    return [_standing(dict(row)) for row in rows]
+        return _read(connection, true() if name is None else experiments.c.name == name)
+
+
+def running(engine: Engine) -> list[Standing]:
+    """Those that run, newest first."""
+    with engine.connect() as connection:
+        return _read(connection, experiments.c.state == "running")
 
 
 def expose(
@@ -219,6 +248,11 @@ def expose(
     with engine.begin() as connection:
         insert_or_ignore(connection, exposures, rows)
     return arms
+
+
+def _read(connection: Connection, which: ColumnElement[bool]) -> list[Standing]:
+    query = select(experiments).where(which).order_by(experiments.c.ts.desc(), experiments.c.name)
+    return [_standing(dict(row)) for row in connection.execute(query).mappings()]
 
 
 def _claim(connection: Connection, name: str, layer: str, first: int, last: int) -> None:

@@ -19,7 +19,8 @@ from recloop.quality.derived import (
 from recloop.quality.judge import Judge
 from recloop.quality.report import QualityError, TableVerdict, ValidationReport
 from recloop.quality.suites import STRUCTURE, SUITES
-from recloop.schema import TABLES, now_us
+from recloop.schema import now_us
+from recloop.schema.arrow import TABLES
 
 CASCADE = "rest_of_slate_clean"
 

@@ -1,6 +1,8 @@
-"""The field's nouns, as typed models for the edges and as Arrow schemas for the log."""
+"""The field's nouns, as typed models for the edges; ``schema.arrow`` has Arrow schemas for the log.
 
-from recloop.schema.arrow import EVENTS, IMPRESSIONS, ITEMS, TABLES, USERS
+A slot imports this room, so it needs no pyarrow.
+"""
+
 from recloop.schema.records import (
     Context,
     Event,
@@ -13,11 +15,6 @@ from recloop.schema.records import (
 )
 
 __all__ = [
-    "EVENTS",
-    "IMPRESSIONS",
-    "ITEMS",
-    "TABLES",
-    "USERS",
     "Context",
     "Event",
     "EventKind",

@@ -23,7 +23,7 @@ class Record(BaseModel):
 
 
 class User(Record):
-    """A person under a pseudonym; contact data never stands here (see ``store.persons``)."""
+    """A person under a pseudonym; contact data never stands here (see ``store.personal``)."""
 
     user_id: Identifier
     age: Annotated[int, Field(ge=0, le=120)] | None = None

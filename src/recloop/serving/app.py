@@ -88,17 +88,18 @@ def create_app(
 ) -> Starlette:
     """The routes of one slot; tokens, ``free`` and ``rate`` as in ``Guard``."""
     ask, act = msgspec.json.Decoder(Ask), msgspec.json.Decoder(Feedback)
-    manifest = recommender.policy.manifest
+    manifest, quick = recommender.policy.manifest, recommender.is_quick()
 
     async def recommend(request: Request) -> Response:
         request_id = _request_id(request)
         wanted = await parsed(request, ask)
         moment = wanted.context
+        given = request_id, wanted.user_id, moment.device, moment.ts, wanted.k, wanted.exclude
         try:
-            slate = await run_in_threadpool(
-                recommender.recommend,
-                request_id, wanted.user_id, moment.device, moment.ts, wanted.k, wanted.exclude,
-            )  # fmt: skip
+            if quick:
+                slate = recommender.recommend(*given)
+            else:
+                slate = await run_in_threadpool(recommender.recommend, *given)
         except NothingLeft as error:
             raise Problem(422, str(error), "exclude") from error
         return answer(slate.__dict__)

@@ -79,7 +79,7 @@ def free_scopes(host: str, wanted: frozenset[str]) -> frozenset[str]:
     return wanted - {OPERATE} if host in LOOPBACK else frozenset()
 
 
-def route_of(path: str, routes: Mapping[str, str]) -> str:
+def route_of(path: str, routes: Mapping[str, object]) -> str:
     """The entry of ``routes`` that the path belongs to; "unknown" where there is none."""
     if path in routes:
         return path

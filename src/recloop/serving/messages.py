@@ -1,5 +1,6 @@
 """What a slot is asked, checked field by field; the gateway takes the same."""
 
+import math
 import re
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from msgspec import Meta, Struct
 from recloop.schema import EventKind
 
 IDENTIFIER = r"^[A-Za-z0-9._:-]{1,64}$(?!\n)"  # in Python, $ alone lets a last newline pass
+LARGE = rb'"([A-Za-z0-9_]{1,64})"\s*:\s*(-?[0-9]+(?:[.][0-9]+)?(?:[eE][+]?[0-9]+)?)'
 Identifier = Annotated[str, Meta(pattern=IDENTIFIER)]
 Micros = Annotated[int, Meta(ge=0, lt=2**62, description="microseconds since 1970, UTC")]
 
@@ -51,9 +53,14 @@ class Refusal(Struct):
 def refusal(error: msgspec.MsgspecError, body: bytes = b"") -> Refusal:
     """msgspec's message, with the field that it speaks of on its own.
 
-    Where the body is no JSON, that is the key before the place where it breaks, as in ``"k": NaN``.
+    Where the body is no JSON, that is the key before the place where it breaks, as in ``"k": NaN``; where a
+    number is too large for what is decoded without a type, it is that number's key.
     """
     text = str(error)
+    if text.startswith("Number out of range") and "[...]" in text:
+        for key, number in re.findall(LARGE, body):
+            if not math.isfinite(float(number)):
+                return Refusal(text, key.decode())
     parts = []
     if found := re.search(r"at `\$\.?([^`]*)`$", text):
         parts.append(found.group(1))

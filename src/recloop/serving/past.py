@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from recloop.schema import Event, User
-from recloop.store import StoreError, append, fault_of, find_user, history, open_store
+from recloop.store import StoreError, append, fault_of, known, open_store
 
 log = logging.getLogger("recloop.slot")
 
@@ -29,6 +29,11 @@ class Past:
         self._opening = threading.Lock()
         self._reason, self._again = "it is being opened", 0.0
         self._away = False
+
+    @property
+    def near(self) -> bool:
+        """Whether reading is a matter of microseconds: a file (readers of SQLite's WAL wait for nobody)."""
+        return self._url.startswith("sqlite:") or not self._url
 
     def store(self) -> Engine:
         """The store, opened on first use and again where that failed before.
@@ -55,8 +60,7 @@ class Past:
     def of(self, user_id: str, limit: int, rating_positive: float) -> tuple[User | None, list[str]]:
         """Profile and history (item ids, newest first); a stranger's where they cannot be read."""
         try:
-            engine = self.store()
-            found = find_user(engine, user_id), history(engine, user_id, limit, rating_positive)
+            found = known(self.store(), user_id, limit, rating_positive)
         except (StoreError, SQLAlchemyError) as error:
             if not self._away:
                 log.error("everybody is a stranger until the store can be read: %s", fault_of(error))

@@ -18,6 +18,7 @@ class Places(BaseSettings):
     store_url: str = Field("", description="SQLAlchemy URL; empty: SQLite under home")
     host: str = "127.0.0.1"
     gateway_port: int = 8080
+    gateway_workers: int = Field(1, ge=1, le=64, description="processes of the gateway, on one port")
     blue_port: int = 3001
     green_port: int = 3002
     mlflow_port: int = 5000

@@ -1,27 +1,27 @@
-"""The store: users, items, events, consent, and the state of delivery. SQLite or PostgreSQL."""
+"""The store: users, items, events, consent, and the state of delivery. SQLite or PostgreSQL.
+
+``store.snapshot`` (Parquet) and ``store.personal`` (sealed data) need what serving does not.
+"""
 
 from recloop.store.catalogue import add_items, find_items
 from recloop.store.engine import StoreError, fault_of, open_store, recall, remember
-from recloop.store.log import Refused, append, history, popular, write
+from recloop.store.log import Exposure, Refused, append, history, popular, write
 from recloop.store.people import (
     PURPOSES,
     add_users,
     consented,
     find_user,
-    master_key,
-    open_personal,
-    seal_personal,
+    known,
     set_consent,
 )
-from recloop.store.snapshot import Watermark, watermark, write_snapshot
 from recloop.store.writer import Busy, Writer
 
 __all__ = [
     "PURPOSES",
     "Busy",
+    "Exposure",
     "Refused",
     "StoreError",
-    "Watermark",
     "Writer",
     "add_items",
     "add_users",
@@ -31,15 +31,11 @@ __all__ = [
     "find_items",
     "find_user",
     "history",
-    "master_key",
-    "open_personal",
+    "known",
     "open_store",
     "popular",
     "recall",
     "remember",
-    "seal_personal",
     "set_consent",
-    "watermark",
     "write",
-    "write_snapshot",
 ]

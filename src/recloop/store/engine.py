@@ -59,6 +59,12 @@ def _durable(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA busy_timeout=15000")
 
 
+def take_turn(connection: Connection) -> None:
+    """Wait for SQLite's write lock at the transaction's beginning; PostgreSQL locks rows, when they come."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 def insert_or_ignore(connection: Connection, table: Table, rows: list[dict]) -> int:
     """Insert rows, leaving out those whose unique key is there already; returns how many went in."""
     if not rows:
@@ -79,9 +85,12 @@ def upsert(connection: Connection, table: Table, rows: list[dict]) -> None:
 
 
 def remember(connection: Connection, name: str, value: str) -> str:
-    """Note a fact unless it is known; returns the value that holds."""
+    """Note a fact unless it is known; returns the value that holds. One that is known is only read."""
+    query = select(facts.c.value).where(facts.c.name == name)
+    if (found := connection.execute(query).scalar_one_or_none()) is not None:
+        return found
     insert_or_ignore(connection, facts, [{"name": name, "value": value}])
-    return connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar_one()
+    return connection.execute(query).scalar_one()
 
 
 def recall(engine: Engine, name: str) -> str | None:

@@ -2,13 +2,25 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+)
 
 from recloop.schema import Event, Impression, now_us
 from recloop.store.engine import insert_or_ignore
-from recloop.store.tables import events, impressions, items, quarantine, users
+from recloop.store.tables import events, exposures, impressions, items, quarantine, users
 
 CHUNK = 5000
 
@@ -23,11 +35,22 @@ class Refused:
     body: object
 
 
+@dataclass(frozen=True)
+class Exposure:
+    """A person meets an experiment; of several the first counts. ``ts`` is in µs since 1970, UTC."""
+
+    experiment: str
+    user_id: str
+    arm: str
+    ts: int
+
+
 def write(
     connection: Connection,
     shown: Iterable[Impression] = (),
     acts: Iterable[Event] = (),
     refused: Iterable[Refused] = (),
+    met: Iterable[Exposure] = (),
 ) -> int:
     """Add to the log inside the caller's transaction; repeats are left out.
 
@@ -43,6 +66,7 @@ def write(
         {"user_id": user_id, "attributes": "{}", "created_at": ts} for user_id, ts in first_seen.items()
     ]
     insert_or_ignore(connection, users, strangers)
+    insert_or_ignore(connection, exposures, [asdict(row) for row in met])
     for table, rows in ((impressions, shown), (events, list(acts))):
         dicts = [row.model_dump(mode="json") for row in rows]
         for start in range(0, len(dicts), CHUNK):
@@ -75,14 +99,14 @@ def append(
 
 def history(engine: Engine, user_id: str, limit: int, rating_positive: float) -> list[str]:
     """Ids of the items that a person clicked or rated with so many stars at least, newest first."""
-    query = (
-        select(events.c.item_id)
-        .where(events.c.user_id == user_id, _liked(rating_positive))
-        .order_by(events.c.ts.desc(), events.c.seq.desc())
-        .limit(limit)
-    )
     with engine.connect() as connection:
-        return list(connection.execute(query).scalars())
+        return read_history(connection, user_id, limit, rating_positive)
+
+
+def read_history(connection: Connection, user_id: str, limit: int, rating_positive: float) -> list[str]:
+    """``history`` inside the caller's transaction."""
+    given = {"user_id": user_id, "stars": rating_positive, "most": limit}
+    return list(connection.execute(_HISTORY, given).scalars())
 
 
 def popular(engine: Engine, limit: int, rating_positive: float) -> list[str]:
@@ -100,5 +124,13 @@ def popular(engine: Engine, limit: int, rating_positive: float) -> list[str]:
         return list(connection.execute(query).scalars())
 
 
-def _liked(rating_positive: float) -> ColumnElement[bool]:
-    return or_(events.c.kind == "click", and_(events.c.kind == "rating", events.c.value >= rating_positive))
+def _liked(stars: float | BindParameter[float]) -> ColumnElement[bool]:
+    return or_(events.c.kind == "click", and_(events.c.kind == "rating", events.c.value >= stars))
+
+
+_HISTORY = (  # made once: each request needs it, and making it takes longer than its answer
+    select(events.c.item_id)
+    .where(events.c.user_id == bindparam("user_id"), _liked(bindparam("stars", type_=Float)))
+    .order_by(events.c.ts.desc(), events.c.seq.desc())
+    .limit(bindparam("most", type_=Integer))
+)

@@ -1,20 +1,16 @@
-"""Users, their consent, and their personal data, which is sealed before it touches the disk."""
+"""Users and their consent."""
 
 import json
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, bindparam, select
 
 from recloop.schema import User, now_us
-from recloop.store.engine import StoreError, upsert
-from recloop.store.tables import consents, persons, users
+from recloop.store.engine import upsert
+from recloop.store.log import read_history
+from recloop.store.tables import consents, users
 
 PURPOSES = ("service", "personalisation", "training", "marketing")
-KEY_ID = "local-1"
 
 
 def add_users(engine: Engine, people: Iterable[User]) -> None:
@@ -29,7 +25,20 @@ def add_users(engine: Engine, people: Iterable[User]) -> None:
 def find_user(engine: Engine, user_id: str) -> User | None:
     """The user, or None where the id is not known."""
     with engine.connect() as connection:
-        row = connection.execute(select(users).where(users.c.user_id == user_id)).mappings().one_or_none()
+        return _user(connection, user_id)
+
+
+def known(engine: Engine, user_id: str, limit: int, rating_positive: float) -> tuple[User | None, list[str]]:
+    """``find_user`` and ``history`` at once, as a request needs them."""
+    with engine.connect() as connection:
+        return _user(connection, user_id), read_history(connection, user_id, limit, rating_positive)
+
+
+_USER = select(users).where(users.c.user_id == bindparam("user_id"))
+
+
+def _user(connection: Connection, user_id: str) -> User | None:
+    row = connection.execute(_USER, {"user_id": user_id}).mappings().one_or_none()
     return None if row is None else User(**{**row, "attributes": json.loads(row["attributes"])})
 
 
@@ -57,54 +66,3 @@ def consented(engine: Engine, user_id: str, purpose: str) -> bool:
     )
     with engine.connect() as connection:
         return bool(connection.execute(query).scalar_one_or_none())
-
-
-def master_key(file: Path) -> bytes:
-    """The 32-byte key in a file that only its owner can read; made on first use.
-
-    Raises:
-        StoreError: the file holds something else.
-    """
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        key = file.read_bytes()
-        if len(key) != 32:
-            raise StoreError(
-                f"{file} holds {len(key)} bytes, not a key of 32: restore it from its backup"
-            ) from None
-        return key
-    with os.fdopen(descriptor, "wb") as handle:
-        key = AESGCM.generate_key(256)
-        handle.write(key)
-    return key
-
-
-def seal_personal(engine: Engine, key: bytes, user_id: str, field: str, value: str) -> None:
-    """Store one personal datum under AES-256-GCM, bound to its person and field."""
-    nonce = os.urandom(12)
-    sealed = nonce + AESGCM(key).encrypt(nonce, value.encode(), f"{user_id}/{field}".encode())
-    with engine.begin() as connection:
-        upsert(
-            connection, persons, [{"user_id": user_id, "field": field, "key_id": KEY_ID, "sealed": sealed}]
-        )
-
-
-def open_personal(engine: Engine, key: bytes, user_id: str, field: str) -> str | None:
-    """The datum in clear, or None.
-
-    Raises:
-        StoreError: the ciphertext was altered, moved to another person or field, or sealed under
-            another key.
-    """
-    query = select(persons.c.sealed).where(persons.c.user_id == user_id, persons.c.field == field)
-    with engine.connect() as connection:
-        sealed = connection.execute(query).scalar_one_or_none()
-    if sealed is None:
-        return None
-    try:
-        return AESGCM(key).decrypt(sealed[:12], sealed[12:], f"{user_id}/{field}".encode()).decode()
-    except InvalidTag:
-        raise StoreError(
-            f"personal field {field!r} does not open: altered, moved, or sealed under another key"
-        ) from None

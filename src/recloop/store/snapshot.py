@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Engine, func, select
 
-from recloop.schema import TABLES
+from recloop.schema.arrow import TABLES
 from recloop.store.engine import recall
 from recloop.store.tables import events, impressions, items, users
 

@@ -1,7 +1,8 @@
 """Group commit: many callers, one writing thread, one transaction for all that wait.
 
 A caller's future is done when its rows are on disk, not before. Nothing waits for a timer: while
-one transaction commits, the next one gathers.
+one transaction commits, the next one gathers. Who gives up before the rows' turn comes cancels the future,
+and nothing is written.
 """
 
 import queue
@@ -11,13 +12,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from recloop.schema import Event, Impression
-from recloop.store.log import Refused, write
+from recloop.store.engine import take_turn
+from recloop.store.log import Exposure, Refused, write
+
+AT_ONCE = 256  # batches of one transaction
 
 
 class Busy(RuntimeError):
-    """The writer's queue is full: the caller should be told to come back later."""
+    """Too much waits to be written: the caller should be told to come back later."""
 
 
 @dataclass
@@ -25,15 +30,23 @@ class _Job:
     shown: Sequence[Impression]
     acts: Sequence[Event]
     refused: Sequence[Refused]
+    met: Sequence[Exposure]
     done: Future[int] = field(default_factory=Future)
+
+    def __len__(self) -> int:
+        return len(self.shown) + len(self.acts) + len(self.refused) + len(self.met)
 
 
 class Writer:
-    """Writes to the log from one thread; use as a context manager so that nothing is left behind."""
+    """Writes to the log from one thread; use as a context manager so that nothing is left behind.
 
-    def __init__(self, engine: Engine, capacity: int = 4096) -> None:
-        self._engine = engine
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(capacity)
+    ``capacity``: rows that may wait, so that memory is bounded when the store stalls.
+    """
+
+    def __init__(self, engine: Engine, capacity: int = 50_000) -> None:
+        self._engine, self._capacity, self._waiting = engine, capacity, 0
+        self._counting = threading.Lock()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -42,17 +55,19 @@ class Writer:
         shown: Sequence[Impression] = (),
         acts: Sequence[Event] = (),
         refused: Sequence[Refused] = (),
+        met: Sequence[Exposure] = (),
     ) -> Future[int]:
-        """Queue rows; the future holds how many were new once they are committed.
+        """Queue rows; the future holds how many impressions and events were new once they are committed.
 
         Raises:
-            Busy: the queue is full.
+            Busy: too many rows wait.
         """
-        job = _Job(shown, acts, refused)
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            raise Busy(f"{self._jobs.maxsize} batches are waiting to be written") from None
+        job = _Job(shown, acts, refused, met)
+        with self._counting:
+            if self._waiting and self._waiting + len(job) > self._capacity:
+                raise Busy(f"{self._waiting} rows are waiting to be written")
+            self._waiting += len(job)
+        self._jobs.put(job)
         return job.done
 
     def close(self) -> None:
@@ -70,7 +85,7 @@ class Writer:
         closing = False
         while not closing:
             batch = [self._jobs.get()]
-            while len(batch) < 256:
+            while len(batch) < AT_ONCE:
                 try:
                     batch.append(self._jobs.get_nowait())
                 except queue.Empty:
@@ -79,17 +94,25 @@ class Writer:
             closing = len(jobs) < len(batch)
             if jobs:
                 self._commit(jobs)
+                with self._counting:
+                    self._waiting -= sum(map(len, jobs))
 
     def _commit(self, jobs: list[_Job]) -> None:
+        """Write those whose callers still wait when it is our turn."""
+        begun: list[_Job] = []
         try:
             with self._engine.begin() as connection:
-                counts = [write(connection, job.shown, job.acts, job.refused) for job in jobs]
+                take_turn(connection)
+                begun = [job for job in jobs if job.done.running() or job.done.set_running_or_notify_cancel()]
+                counts = [write(connection, job.shown, job.acts, job.refused, job.met) for job in begun]
         except Exception as error:
-            if len(jobs) == 1:
-                jobs[0].done.set_exception(error)
+            failed = begun or [job for job in jobs if job.done.set_running_or_notify_cancel()]
+            if len(failed) > 1 and not isinstance(error, OperationalError):
+                for job in failed:  # one bad batch must not fail its neighbours
+                    self._commit([job])
                 return
-            for job in jobs:  # one bad batch must not fail its neighbours
-                self._commit([job])
+            for job in failed:
+                job.done.set_exception(error)
             return
-        for job, count in zip(jobs, counts, strict=True):
+        for job, count in zip(begun, counts, strict=True):
             job.done.set_result(count)

@@ -10,7 +10,7 @@ from recloop.delivery.outcomes import FALLBACK, Outcomes, outcomes
 from recloop.experiments import Clusters, Difference, effective, watched
 from recloop.schema import now_us
 from recloop.settings.params import Params
-from recloop.store import Watermark
+from recloop.store.snapshot import Watermark
 from recloop.store.tables import events, impressions, quarantine, users
 from recloop.watch.drift import Drift, categories_drift, numbers_drift
 

@@ -7,7 +7,7 @@ from typing import Literal
 from sqlalchemy import Engine
 
 from recloop.settings.params import Params
-from recloop.store import Watermark
+from recloop.store.snapshot import Watermark
 from recloop.watch.look import Figures, Limits, look
 
 

@@ -1,30 +1,40 @@
-"""``python -m recloop.web``: the gateway with its pages, as a process."""
+"""``python -m recloop.web``: the gateway with its pages, as a process, or as several on one port."""
 
 import argparse
+import os
 import sys
 
 import uvicorn
 
+from recloop.delivery.workers import share_counts
 from recloop.serving.journal import log_as_json
 from recloop.settings import TokenError, load_params, places
-from recloop.web.app import create
+from recloop.store import StoreError
+from recloop.web.app import PARAMS, create
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT; requests in flight are finished."""
+    """Serve until SIGTERM or SIGINT; requests in flight are finished, and a worker that ends is replaced."""
     here = places()
     parser = argparse.ArgumentParser(prog="python -m recloop.web", description=__doc__)
     parser.add_argument("--host", default=here.host)
     parser.add_argument("--port", type=int, default=here.gateway_port)
+    parser.add_argument("--workers", type=int, default=here.gateway_workers, help="processes on the port")
     parser.add_argument("--params", default="params.yaml")
     given = parser.parse_args()
     log_as_json("", here.log_level)
     try:
         app = create(here.model_copy(update={"host": given.host}), load_params(given.params))
-    except TokenError as error:
+    except (TokenError, StoreError) as error:
         sys.exit(f"the gateway does not start: {error}")
+    several = given.workers > 1
+    if several:
+        os.environ |= {"RECLOOP_HOST": given.host, PARAMS: given.params}
+        share_counts(here.home, given.port)
     uvicorn.run(
-        app,
+        "recloop.web.app:from_environment" if several else app,
+        factory=several,
+        workers=given.workers,
         host=given.host,
         port=given.port,
         access_log=False,

@@ -1,10 +1,13 @@
 """The gateway with its pages, as one ASGI app."""
 
+import os
+
 from starlette.applications import Starlette
 
 from recloop.delivery.gateway import Gateway
 from recloop.serving.guard import OPEN, free_scopes
-from recloop.settings import Params, Places, require_tokens
+from recloop.serving.journal import log_as_json
+from recloop.settings import Params, Places, load_params, places, require_tokens
 from recloop.settings.tokens import FEEDBACK, READ
 from recloop.store import open_store
 from recloop.web.dashboard import Dashboard
@@ -20,16 +23,26 @@ SCOPES = {
 }
 
 
-def create(places: Places, params: Params) -> Starlette:
-    """The gateway over the store at ``places``, with storefront and dashboard.
+PARAMS = "RECLOOP_PARAMS"  # how a worker learns which file of parameters holds
+
+
+def create(where: Places, params: Params) -> Starlette:
+    """The gateway over the store at ``where``, with storefront and dashboard.
 
     Raises:
         StoreError: the store cannot be opened.
-        TokenError: ``places.host`` is not loopback, and there are no tokens.
+        TokenError: ``where.host`` is not loopback, and there are no tokens.
     """
-    tokens = places.tokens
-    require_tokens(places.host, tokens)
-    free = free_scopes(places.host, frozenset() if places.ask_always else frozenset({READ, FEEDBACK}))
-    rate, slot_token = places.rate_at(places.host), places.slot_token.get_secret_value()
-    gateway = Gateway(open_store(places.store), params, tokens, free, rate, slot_token)
+    tokens = where.tokens
+    require_tokens(where.host, tokens)
+    free = free_scopes(where.host, frozenset() if where.ask_always else frozenset({READ, FEEDBACK}))
+    rate, slot_token = where.rate_at(where.host), where.slot_token.get_secret_value()
+    gateway = Gateway(open_store(where.store), params, tokens, free, rate, slot_token)
     return gateway.app([*Storefront(gateway).routes, *Dashboard(gateway).routes, STATIC], SCOPES)
+
+
+def from_environment() -> Starlette:
+    """The app of one worker: what ``python -m recloop.web`` was told stands in the environment."""
+    here = places()
+    log_as_json("", here.log_level)
+    return create(here, load_params(os.environ.get(PARAMS, "params.yaml")))

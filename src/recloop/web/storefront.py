@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from recloop.delivery.gateway import Gateway
-from recloop.delivery.problems import Problem
+from recloop.delivery.gateway import ASK_LIMIT, Gateway
+from recloop.delivery.problems import Problem, body_of
 from recloop.serving.messages import Ask, Moment
 from recloop.store import set_consent
 from recloop.store.tables import consents
@@ -50,7 +50,7 @@ class Storefront:
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
             raise Problem(403, "the choice must be made on the storefront itself", "origin")
-        form = parse_qs((await request.body()).decode(errors="replace"))
+        form = parse_qs((await body_of(request, ASK_LIMIT)).decode(errors="replace"))
         word = form.get("personalisation", [""])[0]
         if word not in ("yes", "no"):
             raise Problem(422, "personalisation must be yes or no", "personalisation")

@@ -1,0 +1,113 @@
+"""Several gateways, and several workers of one: they agree, count together, and come back."""
+
+import os
+import signal
+
+import httpx
+import psutil
+import pytest
+from sqlalchemy import select
+
+from recloop.delivery import Routing, Target, read_routing, rollout
+from recloop.delivery.processes import free_port
+from recloop.delivery.routing import write_routing
+from recloop.schema import Item
+from recloop.store import add_items, open_store
+from recloop.store.tables import events
+from tests.delivery.live import gateway_process, until
+from tests.delivery.standin import Standin
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def slots():
+    with Standin("old") as blue, Standin("new") as green:
+        yield {"blue": Target(blue.url, "old"), "green": Target(green.url, "new")}
+
+
+@pytest.fixture
+def engine(tmp_path, slots):
+    engine = open_store(f"sqlite:///{tmp_path}/store.db")
+    add_items(engine, [Item(item_id=f"i{n}", title="t") for n in range(20)])
+    rollout.install(engine, "blue", slots["blue"], "test", "first")
+    return engine
+
+
+def serves(port, user="u"):
+    """By a new connection, so that any worker may answer."""
+    return httpx.post(f"http://127.0.0.1:{port}/recommend", json={"user_id": user}).json()["policy"]
+
+
+def switch(engine, slots, colour):
+    with engine.begin() as connection:
+        write_routing(connection, read_routing(engine)[0], Routing(slots, colour), "test", "switch")
+
+
+def counted(port, name, **labels):
+    lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    return sum(
+        float(line.split()[-1])
+        for line in lines
+        if line.partition("{")[0].split(" ")[0] == name and all(one in line for one in wanted)
+    )
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_two_gateways_agree_within_a_second_and_after_a_restart(tmp_path, engine, slots):
+    ports = [free_port(), free_port()]
+    gateways = [gateway_process(tmp_path, port) for port in ports]
+    try:
+        for number in range(6):
+            colour, policy = (("green", "new"), ("blue", "old"))[number % 2]
+            switch(engine, slots, colour)
+            until(lambda: all(serves(port) == policy for port in ports), 1.0)  # noqa: B023
+        gateways[0].kill()
+        gateways[0].wait()
+        switch(engine, slots, "green")
+        until(lambda: serves(ports[1]) == "new", 1.0)
+        gateways[0] = gateway_process(tmp_path, ports[0])
+        assert serves(ports[0]) == "new", "it begins with what holds now"
+    finally:
+        for gateway in gateways:
+            gateway.terminate()
+            gateway.wait(20)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_workers_of_one_port_agree_count_together_and_are_replaced(tmp_path, engine, slots):
+    port = free_port()
+    gateway = gateway_process(tmp_path, port, workers=2)
+    try:
+        until(lambda: len(workers(gateway)) == 2 and counted(port, "recloop_routing_version") == 1)
+        asked = [
+            httpx.post(f"http://127.0.0.1:{port}/recommend", json={"user_id": f"u{n}"}).json()
+            for n in range(40)
+        ]
+        counts = [counted(port, "recloop_slot_requests_total", slot="blue", outcome="ok") for _ in range(8)]
+        assert counts == [40] * 8, "whichever worker is asked"
+        for slate in asked:  # most of them come to the worker that has not served the slate
+            act = {"user_id": "u", "item_id": "i1", "kind": "click", "request_id": slate["request_id"]}
+            assert httpx.post(f"http://127.0.0.1:{port}/feedback", json=act).status_code == 200
+        assert counted(port, "recloop_reward_count", policy="old") == 40
+        switch(engine, slots, "green")
+        until(lambda: all(serves(port) == "new" for _ in range(10)), 1.5)
+        until(lambda: counted(port, "recloop_routing_version") == 2, 1.0)
+        victim = workers(gateway)[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        until(lambda: victim not in workers(gateway) and len(workers(gateway)) == 2)
+        assert {serves(port, f"v{n}") for n in range(20)} == {"new"}
+        assert counted(port, "recloop_slot_requests_total", slot="blue", outcome="ok") >= 40
+    finally:
+        gateway.terminate()
+        gateway.wait(20)
+    with engine.connect() as connection:
+        assert len(connection.execute(select(events.c.event_id)).all()) == 40
+
+
+def workers(gateway):
+    """The processes that serve, without multiprocessing's own helper."""
+    found = psutil.Process(gateway.pid).children()
+    alive = [one for one in found if one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in alive if "spawn_main" in " ".join(one.cmdline())]
