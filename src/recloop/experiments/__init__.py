@@ -1,8 +1,8 @@
 """Experiments: who gets what, and whether what came of it differs.
 
 Modules by name: ``plan`` (how many people), ``catalogue`` (which run, who is in which arm), ``metrics`` (what
-people did since), ``group_sequential``, ``sequence`` and ``cuped`` (inference), ``report`` and ``verdict``
-(what it says), ``interleaving`` (rankers, faster).
+people did since), ``group_sequential``, ``sequence`` and ``cuped`` (inference), ``drift`` (distances between
+samples), ``report`` and ``verdict`` (what it says), ``interleaving`` (rankers, faster).
 """
 
 from recloop.experiments.assignment import arm, bucket, in_challenger, place

@@ -8,11 +8,11 @@ from sqlalchemy import Engine, Select, func, select
 
 from recloop.delivery.outcomes import FALLBACK, Outcomes, outcomes
 from recloop.experiments import Clusters, Difference, effective, watched
+from recloop.experiments.drift import Drift, categories_drift, numbers_drift
 from recloop.schema import now_us
 from recloop.settings.params import Params
 from recloop.store.snapshot import Watermark
 from recloop.store.tables import events, impressions, quarantine, users
-from recloop.watch.drift import Drift, categories_drift, numbers_drift
 
 HOUR_US = 3_600_000_000
 

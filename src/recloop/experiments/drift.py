@@ -5,7 +5,7 @@ has to be both more than chance (at ``CHANCE``) and more than ``MATTERS``.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,22 +39,31 @@ class Drift:
 
 
 def categories_drift(feature: str, reference: Sequence[str], recent: Sequence[str]) -> Drift | None:
-    """Population stability index over the values; None where a sample is empty.
+    """Population stability index over the values; None where a sample is empty."""
+    return counts_drift(feature, Counter(reference), Counter(recent))
+
+
+def counts_drift(
+    feature: str, reference: Mapping[str, float], recent: Mapping[str, float], matters: float = MATTERS
+) -> Drift | None:
+    """Population stability index over counts by value; None where a sample is empty.
 
     ``PSI = sum (q - p) ln(q / p)``, with half a count added to every cell. Without drift it is
     about ``(1/n + 1/m) chi2`` with one degree of freedom less than there are values (Yurdakul and
     Naranjo, "Statistical properties of the population stability index", Journal of Risk Model
     Validation 14(4), 2020).
     """
-    if not reference or not recent:
+    n, m = sum(reference.values()), sum(recent.values())
+    if not n or not m:
         return None
-    counts = [Counter(reference), Counter(recent)]
-    names = sorted(counts[0] | counts[1])
-    cells = np.array([[count[name] for name in names] for count in counts], float) + 0.5
+    names = sorted(
+        name for name in reference.keys() | recent.keys() if reference.get(name) or recent.get(name)
+    )
+    cells = np.array([[count.get(name, 0) for name in names] for count in (reference, recent)], float) + 0.5
     p, q = cells / cells.sum(1, keepdims=True)
     distance = float(((q - p) * np.log(q / p)).sum())
-    chance = stats.chi2.ppf(1 - CHANCE, max(len(names) - 1, 1)) * (1 / len(reference) + 1 / len(recent))
-    return Drift(feature, distance, max(MATTERS, float(chance)), len(reference), len(recent))
+    chance = stats.chi2.ppf(1 - CHANCE, max(len(names) - 1, 1)) * (1 / n + 1 / m)
+    return Drift(feature, distance, max(matters, float(chance)), int(n), int(m))
 
 
 def numbers_drift(feature: str, reference: Sequence[float], recent: Sequence[float]) -> Drift | None:
