@@ -30,7 +30,14 @@ console = Console(width=max(130, Console().width))
 REQUESTS = 2000
 CANARY_REQUESTS = 7200
 CANARY_SECONDS = 90.0
-CANARY = {"canary_steps": [0.1], "canary_share": 0.5, "step_requests": 20, "bake_seconds": 2.0}
+CANARY = {
+    "shadow_share": 1.0,
+    "shadow_requests": 50,
+    "canary_steps": [0.1],
+    "canary_share": 0.5,
+    "step_requests": 20,
+    "bake_seconds": 2.0,
+}
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -15,7 +15,7 @@ from flows.alone import by_hand
 from recloop.settings import load_params, places
 from recloop.store import open_store
 from recloop.store.snapshot import Watermark
-from recloop.watch import Alert, check, notify
+from recloop.watch import Alert, check, ended_badly, notify
 
 MARK = Path("data/watermark.json")
 RETRAIN = "recloop.watch.retrain"  # the event that triggers the deployment `nightly` (prefect.yaml)
@@ -30,6 +30,7 @@ def monitor() -> list[Alert]:
         return []
     engine = open_store(places().store)
     figures, alerts = check(engine, load_params(), Watermark.load(MARK))
+    alerts += ended_badly(engine)
     rows = [{"alert": a.name, "severity": a.severity, "summary": a.summary} for a in alerts]
     create_table_artifact(
         rows or [{"alert": "none", "severity": "", "summary": f"{figures.requests} requests since training"}],

@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +20,8 @@ from recloop.delivery.release import Nothing
 from recloop.delivery.routing import Target
 from recloop.registry import Registered
 from recloop.settings import load_params, places
+from recloop.store import open_store
+from recloop.watch import NotifyError, tell
 
 __all__ = ["Nothing", "release", "summary"]
 WHO = "release flow"
@@ -59,6 +62,10 @@ def release(canary_seconds: float | None = None, changes: dict[str, Any] | None 
     params = params.model_copy(update={"delivery": delivery})
     verdicts = machine.release(places(), params, WHO, work, get_run_logger().info)
     _show(verdicts)
+    try:
+        tell(open_store(places().store), os.environ.get("RECLOOP_ALERT_URLS", "").split())
+    except NotifyError as error:
+        get_run_logger().warning("%s; `monitor` tries again", error)
     return verdicts
 
 

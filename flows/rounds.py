@@ -36,13 +36,17 @@ LOOK = {
 SAID = {
     "pending": "waits",
     "paused": "is paused: too little was seen to decide",
+    "shadow": "is still a shadow: too few requests were copied to decide",
     "canary": "is still in its canary: too little was seen to decide",
+    "ab": "is still in its A/B test",
     "promoted": "was promoted",
+    "retired": "was promoted, and the champion before it has retired",
     "refused": "was turned down",
     "aborted": "was aborted",
     "rolled_back": "was rolled back",
 }
-VISITORS = {1: 0, 2: 1}  # which half of the people comes when: nobody comes twice within a session
+VISITORS = {1: 0, 2: 1, 3: 0}  # which half of the people comes when: nobody comes twice within a session
+SHADOWED = 60  # people of round 1 who come back while the challenger is a shadow
 
 
 def learn(record: Record, number: int) -> None:
@@ -121,12 +125,13 @@ def crowd(number: int, wave: int) -> tuple[Market, list[str]]:
         market = GroundTruth(params.market, params.reward, params.seed)
         market.seed(params.seed + number)
         half = torch.arange(VISITORS[number], params.market.users, 2)
+        half = half[:SHADOWED] if number == 3 else half
         market.reset_to(half)
         return market, [market.users[i].user_id for i in half.tolist()]
     spec = FeatureSpec.load(Path("data/features/spec.json"))
     model = UserModel.load(Path("models/user_model/test"))
     model.seed(params.seed + number + 100 * wave)
-    people = params.market.users // 2
+    people = SHADOWED if number == 3 else params.market.users // 2
     model.reset(people)
     model.profile = torch.from_numpy(spec.profile(None)).expand(people, -1).clone()
     model.history = torch.full((people, spec.history), len(spec.item_ids))
@@ -172,14 +177,19 @@ def _rewards(visit: Visit) -> dict[str, list[float]]:
 
 
 def challenge(where: Places, requests: int, seconds: float, record: Record, changes: dict) -> str:
-    """Release the second policy while people browse; they come when the gateway has its canary."""
+    """Release the second policy while people browse: a few while it is a shadow, others for its canary."""
     found: list[Visit] = []
     engine = open_store(where.store)
     decided = threading.Event()
 
     def browse_canary() -> None:
+        shadowed = False
         while not decided.wait(0.1):
-            if shares_out(where):
+            role = role_of_challenger(where)
+            if role == "shadow" and not shadowed:
+                come(where, 2 * SHADOWED, 3, "people browse, the challenger gets copies")
+                shadowed = True
+            elif role == "challenger":
                 found.append(come(where, requests, 2, "people browse, some with the challenger"))
                 return
 
@@ -200,10 +210,10 @@ def challenge(where: Places, requests: int, seconds: float, record: Record, chan
     return f"{state}; {said(found[0]) if found else 'nobody met the challenger'}"
 
 
-def shares_out(where: Places) -> bool:
-    """Whether the gateway, which looks at the routing now and then, sends people to a challenger."""
+def role_of_challenger(where: Places) -> str:
+    """What the gateway, which looks at the routing now and then, has the challenger do; empty for nothing."""
     routing = httpx.get(f"http://{where.host}:{where.gateway_port}/status", timeout=10).json()["routing"]
-    return bool(routing and routing["challenger"])
+    return next((role for role in ("challenger", "shadow") if routing and routing[role]), "")
 
 
 def measure(where: Places, record: Record) -> str:

@@ -8,15 +8,36 @@ import time
 
 import pytest
 
-from recloop.delivery import Target, Verdict, controller, lease, read_routing, rollout
-from recloop.delivery.controller import Controller, Hands
+from recloop.delivery import (
+    Target,
+    Verdict,
+    controller,
+    lease,
+    read_routing,
+    retirement,
+    rollout,
+    transition,
+)
+from recloop.delivery.controller import Controller
 from recloop.delivery.lease import Fenced, take
+from recloop.delivery.retirement import left_warm
 from recloop.store import open_store
 from tests.delivery.test_gates import RULES
+from tests.delivery.test_steps import hands_of
 
 OLD, NEW = Target("http://127.0.0.1:1", "old"), Target("http://127.0.0.1:2", "new")
-PARAMS = RULES.model_copy(update={"canary_steps": (0.1, 0.2), "canary_share": 0.4, "step_seconds": 60})
-WAY = ["pending", "canary", "canary", "canary", "promoted"]
+PARAMS = RULES.model_copy(
+    update={
+        "shadow_share": 0.5,
+        "shadow_requests": 1,
+        "canary_steps": (0.1, 0.2),
+        "canary_share": 0.4,
+        "ab_share": 0.7,
+        "step_seconds": 60,
+    }
+)
+WAY = ["pending", "shadow", "canary", "canary", "canary", "ab", "ab", "promoted", "retired"]
+STEPS = ("begin", "start_shadow", "start_canary", "grow", "start_ab", "note_look", "promote", "retire")
 TERM = 0.3
 FORK = multiprocessing.get_context("fork")
 
@@ -101,20 +122,24 @@ def control(url: str, who: str, dies: tuple[int, str] | None, patience: float = 
 
         setattr(module, name, call)
 
-    mortal(rollout, "_note", "within")  # the state is set, and nothing is committed yet
-    for name in ("begin", "start_canary", "grow", "promote"):
+    mortal(transition, "note", "within")  # the state is set, and nothing is committed yet
+    for name in STEPS:
         mortal(rollout, name, "after")
         mortal(rollout, name, "before")
-    hands = Hands(
-        lambda: Verdict("offline", "pass", ""),
-        lambda: NEW,
-        lambda _: Verdict("smoke", "pass", ""),
-        lambda _: Verdict("canary", "pass", "well"),
-    )
+
+    def ask(here: rollout.Rollout) -> Verdict:
+        """Passes everywhere, in the A/B test at its second look."""
+        early = here.state == "ab" and not rollout.looks_of(engine, here.id)
+        figures = {"look": {"people": 5, "fraction": 0.5, "outcomes": {}}} if early else {}
+        return Verdict(here.state, "no-data" if early else "pass", "well", figures)
+
     with take(engine, who, TERM, patience) as mine:
         last = next(iter(rollout.history(engine, 1)), None)
         opened = last or rollout.begin(engine, "new", who, "try", mine.check)
+        hands = hands_of([], ask=ask)
         Controller(engine, mine, hands, PARAMS, "green", who, lambda _: None).drive(opened.id)
+        if left_warm(engine, 0.0) is not None:  # as `tidy` does, whose slots are processes
+            retirement.retire(engine, who, "stood by long enough", mine.check)
     engine.dispose()
 
 
@@ -132,6 +157,7 @@ def run_killed(url: str, dies: tuple[int, str]) -> None:
     assert {first.exitcode, second.exitcode} <= {0, -signal.SIGKILL}, said
     assert second.exitcode == 0, said
     assert [t.target for t in told] == WAY, said
+    assert all(t.who and t.why and t.ts for t in told), said
     assert [t.source for t in told] == ["", *WAY[:-1]], said
     who = [t.who for t in told]
     assert who == sorted(who, key=("one", "two").index), f"they took turns: {said}"
@@ -141,7 +167,7 @@ def run_killed(url: str, dies: tuple[int, str]) -> None:
 
 def killed_runs(tmp_path, count, seed=7):
     rng = random.Random(seed)
-    moments = [(n, moment) for n in range(1, len(WAY) + 1) for moment in ("before", "within", "after")]
+    moments = [(n, moment) for n in range(1, len(WAY) + 2) for moment in ("before", "within", "after")]
     order = moments * (count // len(moments) + 1)
     rng.shuffle(order)
     for run, dies in enumerate(order[:count]):

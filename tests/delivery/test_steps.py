@@ -34,15 +34,24 @@ def started(engine, shares=SHARES):
     return opened
 
 
-def drive(engine, answers, params=STEPS, judged="pass"):
-    """A controller over a real store whose gates answer as told; the last answer is kept."""
+def hands_of(answers, **others):
+    """Hands whose gates answer as told, the last answer again and again, and all else well."""
     left = list(answers)
-    hands = Hands(
-        lambda: Verdict("offline", judged, "judged", remedy="train longer"),
-        lambda: NEW,
-        lambda _: Verdict("smoke", "pass", "sound"),
-        lambda _: left.pop(0) if len(left) > 1 else left[0],
-    )
+    well = {
+        "judge": lambda: Verdict("offline", "pass", "judged"),
+        "start": lambda: NEW,
+        "smoke": lambda _: Verdict("smoke", "pass", "sound", {"requests": 4}),
+        "ask": lambda _: left.pop(0) if len(left) > 1 else left[0],
+        "plan": lambda: {"people": 1000},
+        "ready": lambda _: Verdict("switch", "pass", "ready"),
+    }
+    return Hands(**(well | others))
+
+
+def drive(engine, answers, params=STEPS, judged="pass", **others):
+    """A controller over a real store; what it does outside is as told."""
+    verdict = Verdict("offline", judged, "judged", remedy="train longer")
+    hands = hands_of(answers, judge=lambda: verdict, **others)
     opened = rollout.current(engine) or rollout.begin(engine, "new", "test", "try")
     with take(engine, "me", patience=0) as lease:
         Controller(engine, lease, hands, params, "green", "me", lambda _: None).drive(opened.id)
@@ -149,12 +158,7 @@ def test_who_does_not_pass_offline_meets_nobody(engine, judged, state):
 def test_a_person_s_word_is_honoured_by_a_controller_that_is_under_way(engine):
     answers = [WAIT]
     opened = rollout.begin(engine, "new", "test", "try")
-    hands = Hands(
-        lambda: Verdict("offline", "pass", ""),
-        lambda: NEW,
-        lambda _: Verdict("smoke", "pass", ""),
-        lambda _: answers[0],
-    )
+    hands = hands_of([], ask=lambda _: answers[0])
 
     def control():
         with take(engine, "me", patience=0) as lease:

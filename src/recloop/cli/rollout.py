@@ -1,5 +1,6 @@
 """The rollout: where it stands, and a person's word on it. A controller under way honours it at once."""
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,13 +11,18 @@ import typer
 from sqlalchemy import Engine
 
 from recloop.cli.show import AsJson, as_json, as_table, stop
+from recloop.delivery import read_routing
 from recloop.delivery import rollout as machine
 from recloop.delivery.lease import holder
 from recloop.delivery.processes import ProcessError
+from recloop.delivery.retirement import retire as retire_slot
+from recloop.delivery.retirement import tidy
+from recloop.delivery.trial import progress
 from recloop.policy import ArtefactError
 from recloop.registry import RegistryError
 from recloop.settings import ParamsError, load_params, places
 from recloop.store import StoreError, open_store
+from recloop.watch import NotifyError, tell
 
 T = TypeVar("T")
 rollout = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -44,7 +50,9 @@ def status(json_: AsJson = False) -> None:
     step = machine.step_of(engine, shown.id) if shown else None
     last = machine.transitions_of(engine, shown.id, 1)[0] if shown else None
     if json_:
-        more = {"step": asdict(step) if step else None, "controller": holder(engine)}
+        more: dict[str, object] = {"step": asdict(step) if step else None, "controller": holder(engine)}
+        if found and step and step.plan:
+            more |= {"people": progress(engine, found.id), "planned": step.plan["people"]}
         as_json(asdict(found) | more | {"why": last.why if last else ""} if found else None)
         return
     if found is None:
@@ -53,11 +61,22 @@ def status(json_: AsJson = False) -> None:
         return
     print(f"rollout {shown.id}: {shown.challenger} against {shown.champion} is {shown.state}")
     if found and step:
-        steps = step.number + len(step.later)
-        print(f"  step {step.number} of {steps}: {step.share:.0%} of the people get the challenger")
+        print(f"  {_progress(engine, found, step)}")
     print(f"  {last.who}: {last.why}")
+    if "ko" in last.figures:
+        print(f"  {last.figures['ko']}")
+    if shown.state == "promoted":
+        print("  the champion before it stands by: `recloop rollout rollback` gives it the people back")
     if found:
         print(f"  controlled by {holder(engine) or 'nobody: `recloop rollout start` goes on'}")
+
+
+def _progress(engine: Engine, found: machine.Rollout, step: machine.Step) -> str:
+    share = f"{step.share:.0%} of the people get the challenger"
+    if not step.plan:
+        return f"step {step.number} of {step.number + len(step.later)}: {share}"
+    people, planned = progress(engine, found.id), step.plan["people"]
+    return f"A/B test: {people:,} of {planned:,} planned people ({people / planned:.0%}); {share}"
 
 
 @rollout.command()
@@ -91,6 +110,8 @@ def start(
         stop(str(error))
     except machine.Conflict as error:
         stop(str(error))
+    finally:
+        _tell_people()
     for verdict in verdicts:
         print(f"{verdict.name}: {verdict.outcome}. {verdict.told}")
     status()
@@ -129,10 +150,25 @@ def promote(
         print(f"{found.challenger} gets {here.later[0]:.0%} of the people")
         return
     if step and here is None:
-        stop(f"rollout {found.id} is {found.state}: its canary has not started")
+        _leave_shadow(engine, found, why)
+        return
     _try(lambda: machine.promote(engine, found.id, getuser(), why))
     _tell_registry(engine)
     print(f"{found.challenger} is the champion")
+
+
+def _leave_shadow(engine: Engine, found: machine.Rollout, why: str) -> None:
+    routing = read_routing(engine)
+    if routing is None or routing[1].shadow is None:
+        stop(f"rollout {found.id} is {found.state}: its slot has not started")
+    colour = routing[1].shadow
+    share, *later = load_params().delivery.shares
+    _try(
+        lambda: machine.start_canary(
+            engine, found.id, colour, routing[1].slots[colour], share, getuser(), why, later
+        )
+    )
+    print(f"{found.challenger} gets {share:.0%} of the people")
 
 
 @rollout.command()
@@ -150,6 +186,23 @@ def rollback(why: Why = "rolled back by hand") -> None:
     found = _try(lambda: machine.roll_back(engine, getuser(), why))
     _tell_registry(engine)
     print(f"rollout {found.id} is rolled back; {found.champion} serves")
+
+
+@rollout.command()
+def retire(why: Why = "retired by hand") -> None:
+    """Stop the slot of the champion before this one now; its rollout cannot be rolled back any more."""
+    where = places()
+    engine = open_store(where.store)
+    _try(lambda: retire_slot(engine, getuser(), why))
+    stopped = tidy(where, engine, getuser(), 0.0)
+    print(f"stopped: {', '.join(stopped) or 'no slot stood by here'}")
+
+
+def _tell_people() -> None:
+    try:
+        tell(open_store(places().store), os.environ.get("RECLOOP_ALERT_URLS", "").split())
+    except NotifyError as error:
+        print(f"{error}; the flow `monitor` tries again")
 
 
 def _tell_registry(engine: Engine) -> None:

@@ -14,12 +14,13 @@ import typer
 
 from recloop.cli.show import AsJson, as_json, as_table, console, stop
 from recloop.delivery import processes, slots
+from recloop.delivery.retirement import tidy
 from recloop.delivery.rollout import abort, current, install
 from recloop.delivery.routing import read_routing
 from recloop.policy import ArtefactError, load
 from recloop.registry import Registered, RegistryError, connect, fetch, note_bento, resolve
 from recloop.serving.build import BuildError, bento_folder, build_bento, is_sound
-from recloop.settings import Places, TokenError, places, require_tokens
+from recloop.settings import ParamsError, Places, TokenError, load_params, places, require_tokens
 from recloop.settings.tokens import LOOPBACK
 from recloop.store import StoreError, open_store
 
@@ -46,6 +47,7 @@ def up(
         require_tokens(where.host, where.tokens)
     except TokenError as error:
         stop(f"recloop does not start: {error}")
+    keep = _keep_warm()
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -62,6 +64,7 @@ def up(
         begun: dict[str, float] = {}
         while not ended.wait(1):
             _look_after(where, begun)
+            _retire(where, keep)
     except Trouble as error:
         stop(str(error))
     finally:
@@ -192,6 +195,18 @@ def _look_after(where: Places, begun: dict[str, float]) -> None:
         except Trouble as error:
             console.print(str(error), style="red", markup=False, highlight=False)
         begun[name] = time.monotonic()
+
+
+def _keep_warm() -> float:
+    try:
+        return load_params().delivery.keep_warm_seconds
+    except ParamsError as error:
+        stop(f"recloop does not start: {error}")
+
+
+def _retire(where: Places, keep: float) -> None:
+    for colour in tidy(where, open_store(where.store), WHO, keep):
+        console.print(f"slot {colour} is retired: nobody was sent there any more")
 
 
 def _lives(where: Places, name: str) -> bool:

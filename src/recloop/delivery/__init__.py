@@ -1,8 +1,10 @@
 """Delivery: who is served by which slot, how a challenger becomes champion, and the gateway between.
 
-Modules by name: ``slots`` (processes), ``rollout`` (state machine), ``records`` (what is written of it),
-``lease`` (one controller at a time), ``controller`` (acts), ``release`` (from the registry on; needs torch
-and MLflow), ``gates`` (verdicts), ``gateway`` (HTTP), ``visitors`` (simulated people over HTTP; needs torch).
+Modules by name: ``slots`` (processes), ``rollout`` (state machine), ``transition`` (one step of it),
+``records`` (what is written of it), ``lease`` (one controller at a time), ``controller`` (acts), ``release``
+(from the registry on; needs torch and MLflow), ``gates`` (verdicts; of the slot: ``smoke``, of the shadow:
+``shadow_gate``, of the A/B test: ``trial``), ``retirement`` (after the switch), ``gateway`` (HTTP),
+``shadow`` (its copies of requests), ``visitors`` (simulated people over HTTP; needs torch).
 """
 
 from recloop.delivery.gates import Verdict, decide

@@ -1,20 +1,24 @@
 """Gates: rules with the verdicts pass, fail and no-data. No-data never promotes.
 
-Another gate is a function here that returns a ``Verdict``, and its call in ``controller``.
+Another gate is a function that returns a ``Verdict``, and its call in ``release.ask_gate``. Those of the
+shadow and of the A/B test are ``shadow_gate`` and ``trial``.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from sqlalchemy import Engine
+from sqlalchemy import Engine, literal
 
 from recloop.delivery.meters import SlotFigures
-from recloop.delivery.outcomes import FALLBACK, outcomes
+from recloop.delivery.outcomes import FALLBACK, Outcomes, outcomes
 from recloop.delivery.records import Rollout, salt_of, step_of
+from recloop.delivery.shifts import action_shift, input_shifts
 from recloop.experiments import Clusters, effective, excess, place, sample_ratio, watched
+from recloop.experiments.drift import Drift
+from recloop.experiments.metrics import Metric, metric_named
 from recloop.schema import now_us
 from recloop.settings.params import DeliveryParams, RewardParams
 
@@ -31,7 +35,7 @@ class Verdict:
     name: str
     outcome: Outcome
     why: str
-    figures: Mapping[str, float | int | str | None] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
     remedy: str = ""
 
     @property
@@ -65,7 +69,7 @@ def offline(figures: Mapping[str, float] | None, margin: float) -> Verdict:
 def canary(
     engine: Engine, rollout: Rollout, params: DeliveryParams, reward: RewardParams, seen: SlotFigures
 ) -> Verdict:
-    """The challenger among real people since the canary's step began, against the champion at the same time.
+    """The challenger among real people since the step began, against the champion at the same time.
 
     Failures and latency are the gateway's (``seen``, from its metrics); rewards are the store's, with
     an interval clustered by person. Failures are judged as soon as they cannot be an accident of a
@@ -74,19 +78,24 @@ def canary(
     than the margin. Steps are not pooled: a share that changes with time would compare different times. Nor
     are those compared who had the challenger in an earlier step: if they like it better they come back more
     often, so that they and the others are no longer alike. Everybody else had the champion until this step.
+    In an A/B test rewards and guardrails are the test's (``trial``), and all else is asked here.
 
-    A controller asks again and again, so the bounds and both p values are always valid: one that is worse by
+    A controller asks again and again, so the bounds and p values are always valid: one that is worse by
     the margin passes the last step with probability ``WRONG`` at most, and an equal challenger fails at any
-    step with probability ``WRONG`` at most (each step gets its part: Bonferroni), however long it lasts.
+    step and in any metric with probability ``WRONG`` at most (each gets its part: Bonferroni), however long
+    it lasts.
     """
     step = step_of(engine, rollout.id)
     if step is None:
         return Verdict("canary", "no-data", f"rollout {rollout.id} has not started its canary")
     salt, rest = salt_of(rollout.id), 1 - step.before
-    found = outcomes(engine, reward, step.since, who=lambda person: place(person, salt) >= step.before)
-    arms = [
-        found[name].people if name in found else NOBODY for name in (rollout.champion, rollout.challenger)
-    ]
+    names = rollout.champion, rollout.challenger
+
+    def new(person: str) -> bool:
+        return place(person, salt) >= step.before
+
+    found = outcomes(engine, reward, step.since, who=new)
+    arms = _arms(found, names)
     requests = int(arms[1].counts.sum())
     total = sum(f.requests for f in found.values())
     fallbacks = found[FALLBACK].requests / total if FALLBACK in found else 0.0
@@ -94,9 +103,10 @@ def canary(
     ratio = sample_ratio([len(arm.counts) for arm in arms], shares) if requests else None
     planned = 4 * params.canary_requests * shares[0]  # effective(), with canary_requests at this share
     known = effective(arms[0].counts.sum(), requests) / planned if planned else 0.0
+    part = 2 * WRONG / ((step.number + len(step.later)) * (1 + len(params.guardrails)))
     gap, _ = watched(arms[0], arms[1], known, alpha=2 * WRONG)
-    strict, _ = watched(arms[0], arms[1], known, alpha=2 * WRONG / (step.number + len(step.later)))
-    figures: dict[str, float | None] = {
+    strict, _ = watched(arms[0], arms[1], known, alpha=part)
+    figures: dict[str, Any] = {
         "requests": requests,
         "asked": seen.asked,
         "failed": seen.failed,
@@ -112,12 +122,35 @@ def canary(
         "share": step.share,
         "baked_s": max(0.0, (now_us() - step.ts) / 1e6),
     }
-    said = _canary(figures, params, last=not step.later)
-    finite = {name: x if x is None or math.isfinite(x) else None for name, x in figures.items()}
+    last = not step.later and step.plan is None
+    ready = requests >= (params.canary_requests if last else params.step_requests)
+    said = _operations(figures, params, params.canary_requests if last else params.step_requests)
+    if ready:
+        inputs = input_shifts(engine, *names, step.since, new)
+        actions = action_shift(engine, *names, step.since, params.max_shift)
+        figures |= {f"shift_{drift.feature}": drift.distance for drift in inputs}
+        figures["shift_actions"] = actions.distance if actions else None
+        said = said or _shifts(inputs, actions, figures, params)
+    if said is None and step.plan is not None:
+        said = _say("pass", "failures, latency and inputs are well")
+    if said is None:
+        hurt: dict[str, str] = {}
+        for name in params.guardrails:
+            worse, figures[name] = _guardrail(engine, name, reward, step.since, new, names, known, part)
+            hurt |= {name: figures[name]} if worse else {}
+        said = _rewards(figures, params, last, hurt)
+    finite = {
+        name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in figures.items()
+    }
     return Verdict("canary", said.outcome, said.why, finite, said.remedy)
 
 
-def _canary(figures: Mapping, params: DeliveryParams, last: bool) -> Verdict:
+def _arms(found: Mapping[str, Outcomes], names: Sequence[str]) -> list[Clusters]:
+    return [found[name].people if name in found else NOBODY for name in names]
+
+
+def _operations(figures: Mapping, params: DeliveryParams, needed: int) -> Verdict | None:
+    """What the gateway and the arms' sizes say against going on; None for nothing."""
     asked, failed, p99, ratio = (figures[name] for name in ("asked", "failed", "p99_ms", "sample_ratio_p"))
     if asked and excess(failed, asked, params.max_error_rate) < BROKEN:
         return _say(
@@ -126,7 +159,6 @@ def _canary(figures: Mapping, params: DeliveryParams, last: bool) -> Verdict:
             f" more than the {params.max_error_rate:.1%} that is allowed",
             "find out from the slot's log why, and mend it",
         )
-    needed = params.canary_requests if last else params.step_requests
     if figures["requests"] < needed or not asked:
         return _say(
             "no-data", f"{figures['requests']} of {needed} requests so far", "more people have to come"
@@ -139,20 +171,57 @@ def _canary(figures: Mapping, params: DeliveryParams, last: bool) -> Verdict:
             f"{figures['fallback_share']:.1%} of all answers came from no slot",
             f"both slots have to answer; {params.max_error_rate:.1%} are allowed",
         )
+    if p99 is None or math.isnan(p99):
+        return _say("no-data", "no latency was counted", "look at the gateway's /metrics")
     if p99 > params.max_p99_ms:
         return _say(
             "fail",
             f"99 % are answered within {p99:.0f} ms; {params.max_p99_ms:.0f} ms are allowed",
             f"answer within {params.max_p99_ms:.0f} ms: a smaller network, fewer candidates or more cores",
         )
-    if ratio < BROKEN:
+    if not ratio >= BROKEN:
         return _say(
             "no-data",
             f"the arms' sizes are not the shares asked for (p = {ratio:.1e}): not comparable",
             "something other than the assignment chooses who gets which slot: find it",
         )
+    return None
+
+
+def _shifts(
+    inputs: Sequence[Drift], actions: Drift | None, figures: Mapping, params: DeliveryParams
+) -> Verdict | None:
+    """Arms of different people cannot be compared; answers of another kind are not let further."""
+    if actions is None:
+        return _say(
+            "no-data", "no answers of one of the arms were logged", "people of both arms have to come"
+        )
+    if actions.drifted:
+        return _say(
+            "fail",
+            f"{actions.feature}: distance {actions.distance:.2f} to the champion's,"
+            f" above {actions.threshold:.2f}",
+            "it shows other kinds of items: find out why, or allow more by delivery.max_shift",
+        )
+    for drift in inputs:
+        if drift.drifted:
+            return _say(
+                "no-data",
+                f"the arms differ by {drift.feature}: {drift.distance:.2f} above {drift.threshold:.2f}",
+                "something other than the assignment chooses who gets which slot: find it",
+            )
     if figures["baked_s"] < params.bake_seconds:
         return _say("no-data", f"{figures['baked_s']:.0f} of {params.bake_seconds:.0f} s so far")
+    return None
+
+
+def _rewards(figures: Mapping, params: DeliveryParams, last: bool, hurt: Mapping[str, str]) -> Verdict:
+    if not math.isfinite(figures["low"]) or not math.isfinite(figures["high"]):
+        return _say(
+            "no-data", "rewards of one of the arms are not known", "two people of each arm have to come"
+        )
+    for name, told in hurt.items():
+        return _say("fail", f"guardrail {name}: {told}", "it must not get worse: train with another reward")
     champion, low, high = (figures[name] for name in ("champion", "low", "high"))
     said = _non_inferior(
         champion, low, high, params.non_inferiority_margin, "each bound at 95 %, at any time"
@@ -160,6 +229,32 @@ def _canary(figures: Mapping, params: DeliveryParams, last: bool) -> Verdict:
     if said.outcome == "no-data" and not last:
         return _say("pass", f"no harm shown at a share of {figures['share']:.0%}: {said.why}")
     return said
+
+
+def _guardrail(
+    engine: Engine,
+    name: str,
+    reward: RewardParams,
+    since: int,
+    who: Callable[[str], bool],
+    names: Sequence[str],
+    known: float,
+    alpha: float,
+) -> tuple[bool, str]:
+    """Whether the metric is shown to be worse, and its interval in words."""
+    metric = metric_named(name)
+    found = outcomes(engine, reward, since, who=who, worth=metric.worth or (lambda _: literal(0.0)))
+    control, treatment = (_per(metric, arm) for arm in _arms(found, names))
+    gap, _ = watched(control, treatment, known, alpha)
+    worse = gap.high < 0 if metric.better == "higher" else gap.low > 0
+    return worse, f"challenger minus champion is within [{gap.low:.3f}, {gap.high:.3f}]"
+
+
+def _per(metric: Metric, arm: Clusters) -> Clusters:
+    totals = arm.counts if metric.worth is None else arm.totals
+    if metric.once:
+        totals = (totals > 0).astype(float)
+    return Clusters(totals, arm.counts if metric.per == "request" else np.ones(len(totals)))
 
 
 def _non_inferior(champion: float, low: float, high: float, margin: float, level: str = "at 95 %") -> Verdict:

@@ -33,6 +33,7 @@ from recloop.delivery.outcomes import FALLBACK, worth
 from recloop.delivery.pressure import Pressure
 from recloop.delivery.problems import Problem, decoded, explain, require_json
 from recloop.delivery.routing import Routing
+from recloop.delivery.shadow import Shadow
 from recloop.delivery.workers import exposition
 from recloop.intake import parse_events
 from recloop.intake.feedback import AHEAD, OLDEST
@@ -126,7 +127,10 @@ class Gateway:
         await asyncio.to_thread(self.following.refresh)
         await asyncio.to_thread(self.following.refresh_catalogue)
         self._writer = Writer(self.engine)
-        async with Exchange(self.meters, SLOT_SECONDS, self._slot_token) as self._exchange:
+        async with (
+            Exchange(self.meters, SLOT_SECONDS, self._slot_token) as self._exchange,
+            Shadow(self.meters, SLOT_SECONDS, self._slot_token) as self._shadow,
+        ):
             task = asyncio.create_task(self.following.run())
             yield
             task.cancel()
@@ -195,8 +199,9 @@ class Gateway:
             if failed.get(colour) == "timeout":
                 continue
             try:
-                target = routing.slots[colour]  # type: ignore[union-attr]
+                target, begun = routing.slots[colour], time.perf_counter()  # type: ignore[union-attr]
                 slate = await self._exchange.ask(colour, target, asked, request_id, self.following.titles)
+                self._shadow.copy(routing, asked, slate, time.perf_counter() - begun, self.following.titles)
                 return slate, colour
             except SlotFailure as failure:
                 failed[colour] = failure.outcome

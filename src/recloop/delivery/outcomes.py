@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Engine, func, select
+from sqlalchemy import ColumnElement, Engine, func, select
 
 from recloop.experiments import Clusters
 from recloop.experiments.metrics import PLAIN, worth_of
@@ -41,8 +41,11 @@ def outcomes(
     since: int = 0,
     until: int | None = None,
     who: Callable[[str], bool] | None = None,
+    worth: Callable[[RewardParams], ColumnElement] = worth_of,
 ) -> dict[str, Outcomes]:
     """Reward per request by policy, over impressions with ``since < seq <= until``, of the people ``who``.
+
+    ``worth`` is what one act adds, where something else than reward is asked for.
 
     An act counts for the request and the item that it names, as in training; requests of which only
     some positions were logged (``partial``) are left out.
@@ -51,7 +54,7 @@ def outcomes(
     if until is not None:
         within &= impressions.c.seq <= until
     earned = (
-        select(impressions.c.request_id, func.sum(worth_of(reward)).label("reward"))
+        select(impressions.c.request_id, func.sum(worth(reward)).label("reward"))
         .join(
             events,
             (events.c.request_id == impressions.c.request_id) & (events.c.item_id == impressions.c.item_id),

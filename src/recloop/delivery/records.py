@@ -1,4 +1,4 @@
-"""What is written about rollouts: where each stands, its transitions, its canary's steps."""
+"""What is written about rollouts: where each stands, its transitions, steps, and looks of its A/B test."""
 
 import json
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class Transition:
 
 @dataclass(frozen=True)
 class Step:
-    """A share of the people that a canary gets.
+    """A share of the people that the challenger gets, in a canary or in the A/B test.
 
     Attributes:
         number: 1 for the first.
@@ -57,6 +57,7 @@ class Step:
         since: ``impressions.seq`` before it began.
         ts: µs since 1970 of its beginning.
         before: the share of the step before; 0 for the first.
+        plan: of the A/B test; None in a canary.
     """
 
     number: int
@@ -66,6 +67,7 @@ class Step:
     since: int
     ts: int
     before: float = 0.0
+    plan: Mapping | None = None
 
 
 def salt_of(rollout_id: int) -> str:
@@ -97,9 +99,34 @@ def find(engine: Engine, rollout_id: int) -> Rollout:
 
 
 def step_of(engine: Engine, rollout_id: int) -> Step | None:
-    """The canary's step, also during a pause and after the end; None before the first."""
+    """The step of canary or A/B test, also during a pause and after the end; None before the first."""
     with engine.connect() as connection:
         return find_step(connection, rollout_id)
+
+
+def paused_in(engine: Engine, rollout_id: int) -> str:
+    """The state in which the newest pause began; empty where there was none."""
+    with engine.connect() as connection:
+        query = (
+            select(transitions.c.source)
+            .where(transitions.c.rollout_id == rollout_id, transitions.c.target == "paused")
+            .order_by(transitions.c.id.desc())
+        )
+        return connection.execute(query.limit(1)).scalar() or ""
+
+
+def began(engine: Engine, rollout_id: int, state: str) -> Transition | None:
+    """The transition with which the rollout came into the state last, a pause's end not counted."""
+    with engine.connect() as connection:
+        told = _read(connection, rollout_id, None)
+    return next((t for t in told if t.target == state and t.source not in (state, "paused")), None)
+
+
+def looks_of(engine: Engine, rollout_id: int) -> list[Mapping]:
+    """What the A/B test said at each of its looks so far, first to last."""
+    with engine.connect() as connection:
+        told = _read(connection, rollout_id, None)
+    return [t.figures["look"] for t in reversed(told) if t.figures.get("look")]
 
 
 def history(engine: Engine, limit: int = 20) -> list[Rollout]:
@@ -126,11 +153,20 @@ def _read(connection: Connection, rollout_id: int | None, limit: int | None) -> 
 def find_step(connection: Connection, rollout_id: int) -> Step | None:
     """``step_of`` inside the caller's transaction."""
     for one in _read(connection, rollout_id, None):
-        if one.target == "canary" and "share" in one.figures:  # else a pause has ended
-            told: dict = {"step": 1, "later": (), "before": 0.0} | dict(one.figures)
+        if one.target in ("canary", "ab") and "share" in one.figures:  # else a pause has ended, or a look
+            told: dict = {"step": 1, "later": (), "before": 0.0, "plan": None} | dict(one.figures)
             number, share, slot, since = (told[name] for name in ("step", "share", "slot", "since"))
-            return Step(number, share, tuple(told["later"]), slot, since, one.ts, told["before"])
+            return Step(
+                number, share, tuple(told["later"]), slot, since, one.ts, told["before"], told["plan"]
+            )
     return None
+
+
+def find_promoted(connection: Connection) -> Rollout | None:
+    """The newest rollout whose challenger became champion and whose old champion may still stand by."""
+    query = select(*_ROLLOUT).where(rollouts.c.state == "promoted").order_by(rollouts.c.id.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Rollout(*row)
 
 
 def find_open(connection: Connection) -> Rollout | None:

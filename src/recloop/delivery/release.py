@@ -1,14 +1,14 @@
 """Release: from a registered challenger to the champion, or to a refusal with its reasons.
 
 Gates decide: offline (value among people whom no policy learnt from), smoke (the slot answers as it must),
-canary (failures, latency and reward among real people, at each step). No-data never promotes. The flow
-``release`` and ``recloop rollout start`` both call ``release``.
+shadow (copies of requests), canary (failures, latency, reward and guardrails among real people, at each
+step), A/B test, and whether the switch can be made. No-data never promotes. The flow ``release`` and
+``recloop rollout start`` both call ``release``.
 """
 
 import json
 import os
 import socket
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,14 +21,21 @@ from recloop.delivery import rollout, slots
 from recloop.delivery.controller import Controller, Hands
 from recloop.delivery.gates import Verdict, canary, decide, offline
 from recloop.delivery.lease import Lease, take
-from recloop.delivery.meters import slot_figures
+from recloop.delivery.meters import shadow_figures, slot_figures
+from recloop.delivery.records import salt_of
+from recloop.delivery.retirement import tidy
 from recloop.delivery.rollout import Fence, Rollout
 from recloop.delivery.routing import Target, read_routing
+from recloop.delivery.shadow_gate import shadow
+from recloop.delivery.smoke import answers
+from recloop.delivery.smoke import smoke as warmed
+from recloop.delivery.trial import planned, trial
 from recloop.evaluation import compare
 from recloop.evaluation.page import warnings
+from recloop.experiments.metrics import metric_named
 from recloop.policy import Policy, load
-from recloop.registry import Registered, connect, fetch, promote, resolve, versions
-from recloop.settings import Params, Places, load_params, places
+from recloop.registry import Registered, RegistryError, connect, fetch, promote, resolve, versions
+from recloop.settings import Params, ParamsError, Places, load_params, places
 from recloop.settings.workspace import workspace
 from recloop.store import open_store
 
@@ -80,48 +87,54 @@ def start_slot(colour: str, challenger: Registered) -> Target:
 
 
 def smoke(target: Target) -> Verdict:
-    """The slot answers a stranger with its own policy's slate, and refuses what it must refuse."""
-    for number in range(20):
-        status, text = _post(f"{target.url}/recommend", {"user_id": f"smoke-{number}"})
-        slate = json.loads(text) if status == 200 else {}
-        sound = slate.get("items") and all(0 < p <= 1 for p in slate["propensities"])
-        if not sound or slate["policy"] != target.policy:
-            why, remedy = f"request {number} got {status}: {text[:200]}", "the slot's log says why"
-            return Verdict("smoke", "fail", why, remedy=remedy)
-    refused, _ = _post(f"{target.url}/recommend", {"user_id": "smoke", "nonsense": 1})
-    if not 400 <= refused < 500:
-        return Verdict("smoke", "fail", f"an unknown field got status {refused}, not 4xx")
-    return Verdict("smoke", "pass", "20 slates are sound and an unknown field is refused")
+    """Warm the slot up and judge its answers (``recloop.delivery.smoke``)."""
+    where = places()
+    engine, k = open_store(where.store), load_params().serving.slate
+    return warmed(engine, target, k, where.slot_token.get_secret_value())
 
 
-def _post(url: str, content: dict) -> tuple[int, str]:
-    """Status and text of the answer; status 0 where there is none."""
-    request = urllib.request.Request(
-        url, json.dumps(content).encode(), {"content-type": "application/json"}, method="POST"
-    )
+def ask_gate(where: Places, params: Params, engine: Engine, opened: Rollout) -> Verdict:
+    """The gate of the state that the rollout is in, on what the gateway and the store hold now."""
+    paused = opened.state == "paused"
+    state = rollout.paused_in(engine, opened.id) if paused else opened.state
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode(errors="replace")
-    except OSError as error:
-        return 0, str(error)
-
-
-def ask_canary(where: Places, params: Params, engine: Engine, opened: Rollout) -> Verdict:
-    """The canary's gate on what the gateway and the store hold now."""
-    try:
-        token = where.token.get_secret_value()
-        asked = urllib.request.Request(
-            f"http://{where.host}:{where.gateway_port}/metrics",
-            headers={"authorization": f"Bearer {token}"} if token else {},
-        )
-        with urllib.request.urlopen(asked, timeout=5) as answer:
-            seen = slot_figures(answer.read().decode(), opened.challenger)
+        exposition = _metrics(where)
     except OSError as error:
         why = f"the gateway on port {where.gateway_port} does not answer ({error}): `recloop up` starts it"
-        return Verdict("canary", "no-data", why)
-    return canary(engine, opened, params.delivery, params.reward, seen)
+        return Verdict(state, "no-data", why)
+    if state == "shadow":
+        return shadow(params.delivery, shadow_figures(exposition, salt_of(opened.id)))
+    seen = slot_figures(exposition, opened.challenger)
+    well = canary(engine, opened, params.delivery, params.reward, seen)
+    if state != "ab" or paused or well.outcome != "pass":
+        return replace(well, name=state)
+    return trial(engine, opened, params.reward)
+
+
+def _metrics(where: Places) -> str:
+    token = where.token.get_secret_value()
+    asked = urllib.request.Request(
+        f"http://{where.host}:{where.gateway_port}/metrics",
+        headers={"authorization": f"Bearer {token}"} if token else {},
+    )
+    with urllib.request.urlopen(asked, timeout=5) as answer:
+        return answer.read().decode()
+
+
+def ready(where: Places, target: Target, k: int) -> Verdict:
+    """Whether the switch can be made now; where it cannot, the champion goes on serving."""
+    if fault := answers(target, k, where.slot_token.get_secret_value()):
+        return Verdict(
+            "switch",
+            "fail",
+            f"the challenger's slot at {target.url} does not answer as it must ({fault})",
+            remedy="the slot's log says why it ended",
+        )
+    try:
+        resolve(connect(where), "challenger")
+    except RegistryError as error:
+        return Verdict("switch", "no-data", f"no switch before the registry could be told: {error}")
+    return Verdict("switch", "pass", "the slot answers, and so does the registry")
 
 
 @dataclass(frozen=True)
@@ -157,10 +170,12 @@ def release(
         Conflict: another controller is under way, or has taken over.
     """
     engine, client = open_store(where.store), connect(where)
+    tidy(where, engine, who, params.delivery.keep_warm_seconds)
     with take(engine, f"{who} ({socket.gethostname()}:{os.getpid()})", patience=patience) as lease:
         challenger, routing = resolve(client, "challenger"), read_routing(engine)
         if challenger is None:
             raise Nothing("the registry has no challenger: retrain first")
+        _known(params)
         if routing and _same(challenger, routing[1].slots[routing[1].champion].policy):
             follow(where, engine)
             say("the challenger is the champion already; the registry says so now")
@@ -173,16 +188,19 @@ def release(
         opened = open_for(engine, policy, slots.alive(where, colour), who, lease.check)
         if opened.state == "paused":
             why = rollout.transitions_of(engine, opened.id, 1)[0].why
-            return [Verdict("canary", "no-data", f"the rollout is paused: {why}", remedy="resume it")]
+            state = rollout.paused_in(engine, opened.id)
+            return [Verdict(state, "no-data", f"the rollout is paused: {why}", remedy="resume it")]
         hands = Hands(
-            lambda: work.judge(champion, challenger),
-            lambda: work.start(colour, challenger),
-            work.smoke,
-            lambda here: ask_canary(where, params, engine, here),
+            judge=lambda: work.judge(champion, challenger),
+            start=lambda: work.start(colour, challenger),
+            smoke=work.smoke,
+            ask=lambda here: ask_gate(where, params, engine, here),
+            plan=lambda: planned(engine, params.delivery, params.reward),
+            ready=lambda target: ready(where, target, params.serving.slate),
         )
         controller = Controller(engine, lease, hands, params.delivery, colour, who, say)
         controller.drive(opened.id)
-        _clean_up(where, engine, colour, opened)
+        _clean_up(where, engine, colour, opened, say)
         return list(controller.verdicts.values())
 
 
@@ -207,14 +225,14 @@ def open_for(
 ) -> Rollout:
     """The open rollout of this policy, or a new one.
 
-    One of an older challenger is ended first, and so is one whose canary lost its slot: people were
-    served by the champion alone since then.
+    One of an older challenger is ended first, and so is one that lost its slot: people were served by the
+    champion alone since then.
     """
     opened = rollout.current(engine)
     if opened is not None and opened.challenger != policy:
         rollout.abort(engine, opened.id, who, f"{policy} has taken its place as challenger", fence)
-    elif opened is not None and opened.state == "canary" and not slot_lives:
-        rollout.abort(engine, opened.id, who, "its slot was gone; the canary begins anew", fence)
+    elif opened is not None and opened.state in ("shadow", "canary", "ab") and not slot_lives:
+        rollout.abort(engine, opened.id, who, "its slot was gone; the rollout begins anew", fence)
     elif opened is not None:
         return opened
     return rollout.begin(engine, policy, who, "the registry's challenger", fence)
@@ -232,13 +250,26 @@ def follow(where: Places, engine: Engine) -> None:
             return
 
 
+def _known(params: Params) -> None:
+    try:
+        for name in (params.delivery.ab_metric, *params.delivery.guardrails):
+            metric_named(name)
+    except ValueError as error:
+        raise ParamsError(f"params.yaml, delivery: {error}") from error
+
+
 def _same(version: Registered, policy: str) -> bool:
     return version.policy_sha256.startswith(policy.rpartition("-")[2])
 
 
-def _clean_up(where: Places, engine: Engine, colour: str, opened: Rollout) -> None:
+def _clean_up(
+    where: Places, engine: Engine, colour: str, opened: Rollout, say: Callable[[str], None]
+) -> None:
     if rollout.find(engine, opened.id).state == "promoted":
-        follow(where, engine)
+        try:
+            follow(where, engine)
+        except RegistryError as error:
+            say(f"{opened.challenger} serves; `recloop rollout start` tells the registry later: {error}")
     found = read_routing(engine)
     if found is not None and colour not in found[1].slots:
         slots.stop(where, colour)

@@ -1,38 +1,42 @@
 """The rollout state machine. A transition and its routing are one transaction, or nothing.
 
-``pending`` (the challenger's slot starts) → ``canary`` (it gets a share of the people, which grows step
-by step) → ``promoted`` → ``rolled_back``; from the first two ``paused`` and back, ``refused`` (by a gate)
-and ``aborted`` (by a person). Every transition is a compare-and-set on the state, so that of two
-controllers one wins and the other gets ``Conflict``. What a controller does carries a ``fence`` as well,
-which is asked within the transaction whether it still may (``lease.Lease.check``); a person needs none.
+``pending`` (the challenger's slot starts) → ``shadow`` (it gets copies of requests) → ``canary`` (it gets a
+share of the people, which grows step by step) → ``ab`` (an A/B test of planned size) → ``promoted`` (the old
+champion's slot stands by) → ``retired`` or ``rolled_back``; shadow and A/B test may be left out. From those
+before ``promoted`` also ``paused`` and back, ``refused`` (by a gate) and ``aborted`` (by a person). Every
+transition is a compare-and-set on the state, so that of two controllers one wins and the other gets
+``Conflict``. What a controller does carries a ``fence`` as well, which is asked within the transaction
+whether it still may (``lease.Lease.check``); a person needs none.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, func, select
-from sqlalchemy.exc import IntegrityError
 
+from recloop.delivery import transition
 from recloop.delivery.records import (
     Conflict,
     Rollout,
     Step,
     Transition,
+    began,
     current,
     find,
     find_open,
+    find_promoted,
     find_step,
     history,
+    looks_of,
+    paused_in,
     salt_of,
     step_of,
     transitions_of,
 )
-from recloop.delivery.routing import Routing, Target, newest, write_routing
+from recloop.delivery.routing import Routing, Target, newest
+from recloop.delivery.transition import OPEN, Fence, Reason
 from recloop.schema import now_us
-from recloop.store.tables import impressions, rollouts, transitions
+from recloop.store.tables import impressions, rollouts
 
 __all__ = [
     "OPEN",
@@ -42,33 +46,28 @@ __all__ = [
     "Step",
     "Transition",
     "abort",
+    "began",
     "begin",
     "current",
     "find",
     "grow",
     "history",
     "install",
+    "looks_of",
+    "note_look",
     "pause",
+    "paused_in",
     "promote",
     "refuse",
     "resume",
     "retire",
     "roll_back",
+    "start_ab",
     "start_canary",
+    "start_shadow",
     "step_of",
     "transitions_of",
 ]
-OPEN = ("pending", "canary", "paused")
-Fence = Callable[[Connection], None]
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Who takes a step, why, and on which figures."""
-
-    who: str
-    why: str
-    figures: Mapping
 
 
 def install(
@@ -85,24 +84,32 @@ def install(
             raise Conflict(f"rollout {open_one.id} is {open_one.state}: promote or abort it first")
         return Routing({colour: target}, colour)
 
-    _reroute(engine, route, who, why, fence)
+    transition.reroute(engine, route, Reason(who, why), fence)
 
 
 def retire(engine: Engine, colour: str, who: str, why: str, fence: Fence | None = None) -> None:
     """Take a slot that only stands by out of routing, so that it can be stopped.
 
+    The rollout whose old champion stood by there becomes ``retired``: it cannot be rolled back any more.
+
     Raises:
         Conflict: the slot serves people, or another controller wrote the routing at the same time.
     """
 
-    def route(_: Connection, here: Routing | None) -> Routing | None:
-        if here is None or colour not in here.slots:
+    def route(connection: Connection, here: Routing | None) -> Routing | None:
+        if here is None:
             return None
-        if colour in (here.champion, here.challenger):
-            raise Conflict(f"slot {colour!r} serves people: promote or abort first")
-        return replace(here, slots={name: t for name, t in here.slots.items() if name != colour})
+        if colour in (here.champion, here.challenger, here.shadow):
+            raise Conflict(f"slot {colour!r} serves people or is a shadow: promote or abort first")
+        slots = {name: target for name, target in here.slots.items() if name != colour}
+        done = find_promoted(connection)
+        if done and all(target.policy != done.champion for target in slots.values()):
+            if transition.swap(connection, done.id, ("promoted",), "retired") is None:
+                raise Conflict(f"rollout {done.id} was rolled back meanwhile")
+            transition.note(connection, done.id, "promoted", "retired", Reason(who, why))
+        return replace(here, slots=slots)
 
-    _reroute(engine, route, who, why, fence)
+    transition.reroute(engine, route, Reason(who, why), fence)
 
 
 def begin(engine: Engine, challenger: str, who: str, why: str, fence: Fence | None = None) -> Rollout:
@@ -113,15 +120,40 @@ def begin(engine: Engine, challenger: str, who: str, why: str, fence: Fence | No
     """
     now = now_us()
     row = {"challenger": challenger, "state": "pending", "open": True, "ts": now}
-    with _transaction(engine, fence) as connection:
+    with transition.transaction(engine, fence) as connection:
         number = connection.execute(rollouts.insert().returning(rollouts.c.id), row).scalar_one()
         found = newest(connection)
         if found is None:
             raise Conflict("there is no champion to challenge: install the first slot")
         champion = found[1].slots[found[1].champion].policy
         connection.execute(rollouts.update().where(rollouts.c.id == number).values(champion=champion))
-        _note(connection, Transition(number, "", "pending", who, why, {}, now))
+        transition.note(connection, number, "", "pending", Reason(who, why))
     return Rollout(number, challenger, champion, "pending", now)
+
+
+def start_shadow(
+    engine: Engine,
+    rollout_id: int,
+    colour: str,
+    target: Target,
+    share: float,
+    who: str,
+    why: str,
+    figures: Mapping | None = None,
+    fence: Fence | None = None,
+) -> None:
+    """Give the challenger's slot copies of a share of the requests; people see nothing of it.
+
+    Raises:
+        Conflict: the rollout is not pending, or the slot is the champion's.
+    """
+
+    def route(_: Connection, here: Routing) -> Routing:
+        slots = _beside(here, colour, target)
+        return Routing(slots, here.champion, salt=salt_of(rollout_id), shadow=colour, shadow_share=share)
+
+    told = {"shadow_share": share, "slot": colour, "gate": dict(figures or {})}
+    transition.step(engine, rollout_id, ("pending",), "shadow", Reason(who, why, told), route, fence)
 
 
 def start_canary(
@@ -134,24 +166,24 @@ def start_canary(
     why: str,
     later: Sequence[float] = (),
     fence: Fence | None = None,
+    figures: Mapping | None = None,
 ) -> None:
     """Give the challenger's slot a share of the people, chosen anew by the rollout's own salt.
 
     Args:
         later: the shares of the steps to come, for ``grow``.
+        figures: of the gate that was passed.
 
     Raises:
-        Conflict: the rollout is not pending, or the slot is the champion's.
+        Conflict: the rollout is neither pending nor a shadow, or the slot is the champion's.
     """
 
     def route(_: Connection, here: Routing) -> Routing:
-        if colour == here.champion:
-            raise Conflict(f"slot {colour!r} serves the champion: start the challenger in the other one")
-        slots = {here.champion: here.slots[here.champion], colour: target}
-        return Routing(slots, here.champion, colour, share, salt_of(rollout_id))
+        return Routing(_beside(here, colour, target), here.champion, colour, share, salt_of(rollout_id))
 
-    step = _figures(engine, 1, [share, *later], colour)
-    _step(engine, rollout_id, ("pending",), "canary", Reason(who, why, step), route, fence)
+    told = _figures(engine, 1, [share, *later], colour) | {"gate": dict(figures or {})}
+    sources = ("pending", *_from(fence, "shadow"))
+    transition.step(engine, rollout_id, sources, "canary", Reason(who, why, told), route, fence)
 
 
 def grow(
@@ -168,20 +200,49 @@ def grow(
     Raises:
         Conflict: the rollout is not in that step, or it is the last; or it is paused, unless a person asks.
     """
-    here = step_of(engine, rollout_id)
-    if here is None or here.number != number:
-        raise Conflict(f"rollout {rollout_id} is in step {here.number if here else 0}, not {number}")
+    here = _in_step(engine, rollout_id, number)
     if not here.later:
         raise Conflict(f"step {number} of rollout {rollout_id} is the last: promote it")
+    told = _figures(engine, number + 1, here.later, here.slot)
+    told |= {"before": here.share, "gate": dict(figures or {})}
+    _widen(engine, rollout_id, here, "canary", Reason(who, why, told), fence)
 
-    def route(connection: Connection, routing: Routing) -> Routing:
-        if find_step(connection, rollout_id) != here:
-            raise Conflict(f"rollout {rollout_id} has left step {number} meanwhile")
-        return replace(routing, canary_share=here.later[0])
 
-    step = _figures(engine, number + 1, here.later, here.slot)
-    step |= {"before": here.share, "gate": dict(figures or {})}
-    _step(engine, rollout_id, _from(fence), "canary", Reason(who, why, step), route, fence)
+def start_ab(
+    engine: Engine,
+    rollout_id: int,
+    number: int,
+    share: float,
+    plan: Mapping,
+    who: str,
+    why: str,
+    figures: Mapping | None = None,
+    fence: Fence | None = None,
+) -> None:
+    """Go on from the canary's step ``number``, its last, to an A/B test of planned size.
+
+    Raises:
+        Conflict: as ``grow``, or the share would not grow.
+    """
+    here = _in_step(engine, rollout_id, number)
+    if here.plan is not None or not here.share < share < 1:
+        raise Conflict(
+            f"an A/B test follows a canary and has a share above {here.share:.0%}, not {share:.0%}"
+        )
+    told = _figures(engine, number + 1, [share], here.slot)
+    told |= {"before": here.share, "plan": dict(plan), "gate": dict(figures or {})}
+    _widen(engine, rollout_id, here, "ab", Reason(who, why, told), fence)
+
+
+def note_look(
+    engine: Engine, rollout_id: int, who: str, why: str, figures: Mapping, fence: Fence | None = None
+) -> None:
+    """Write down a look of the A/B test (``figures["look"]``) that has decided nothing.
+
+    Raises:
+        Conflict: the rollout is not in its A/B test.
+    """
+    transition.step(engine, rollout_id, ("ab",), "ab", Reason(who, why, figures), None, fence)
 
 
 def pause(
@@ -197,7 +258,8 @@ def pause(
     Raises:
         Conflict: the rollout has ended or is paused.
     """
-    _step(engine, rollout_id, ("canary", "pending"), "paused", Reason(who, why, figures or {}), None, fence)
+    sources = tuple(state for state in OPEN if state != "paused")
+    transition.step(engine, rollout_id, sources, "paused", Reason(who, why, figures or {}), None, fence)
 
 
 def resume(engine: Engine, rollout_id: int, who: str, why: str) -> None:
@@ -206,9 +268,8 @@ def resume(engine: Engine, rollout_id: int, who: str, why: str) -> None:
     Raises:
         Conflict: the rollout is not paused.
     """
-    last = next((t for t in transitions_of(engine, rollout_id) if t.target == "paused"), None)
-    target = last.source if last else "canary"
-    _step(engine, rollout_id, ("paused",), target, Reason(who, why, {}), None)
+    target = paused_in(engine, rollout_id) or "canary"
+    transition.step(engine, rollout_id, ("paused",), target, Reason(who, why), None)
 
 
 def promote(
@@ -222,15 +283,16 @@ def promote(
     """Make the challenger the champion; the old one stands by.
 
     Raises:
-        Conflict: the rollout is not in canary; or it is paused, unless a person asks.
+        Conflict: the rollout is not in canary or A/B test; or it is paused, unless a person asks.
     """
 
     def route(_: Connection, here: Routing) -> Routing:
         if here.challenger is None:
             raise Conflict("routing has no challenger to promote: abort this rollout and begin another")
-        return replace(here, champion=here.challenger, challenger=None, canary_share=0.0)
+        return Routing(here.slots, here.challenger, salt=here.salt)
 
-    _step(engine, rollout_id, _from(fence), "promoted", Reason(who, why, figures or {}), route, fence)
+    reason = Reason(who, why, figures or {})
+    transition.step(engine, rollout_id, _from(fence, "canary", "ab"), "promoted", reason, route, fence)
 
 
 def refuse(
@@ -246,7 +308,8 @@ def refuse(
     Raises:
         Conflict: the rollout has ended.
     """
-    _step(engine, rollout_id, OPEN, "refused", Reason(who, why, figures or {}), _champion_alone, fence)
+    reason = Reason(who, why, figures or {})
+    transition.step(engine, rollout_id, OPEN, "refused", reason, _champion_alone, fence)
 
 
 def abort(engine: Engine, rollout_id: int, who: str, why: str, fence: Fence | None = None) -> None:
@@ -255,27 +318,60 @@ def abort(engine: Engine, rollout_id: int, who: str, why: str, fence: Fence | No
     Raises:
         Conflict: the rollout has ended.
     """
-    _step(engine, rollout_id, OPEN, "aborted", Reason(who, why, {}), _champion_alone, fence)
+    transition.step(engine, rollout_id, OPEN, "aborted", Reason(who, why), _champion_alone, fence)
 
 
-def roll_back(engine: Engine, who: str, why: str) -> Rollout:
-    """Undo the newest rollout, if it was promoted: the slot that stands by is champion again.
+def roll_back(
+    engine: Engine, who: str, why: str, figures: Mapping | None = None, fence: Fence | None = None
+) -> Rollout:
+    """Undo the newest promotion: the slot that stands by is champion again, at once.
 
     Raises:
-        Conflict: the newest rollout was not promoted, or the old champion's slot is gone.
+        Conflict: no slot stands by with the champion before this one, or a rollout is open.
     """
-    latest = next(iter(history(engine, 1)), None)
+    with engine.connect() as connection:
+        latest = find_promoted(connection)
     if latest is None:
-        raise Conflict("there is no rollout to undo")
+        raise Conflict("no slot stands by with the champion before this one: start one and roll it out")
 
-    def route(_: Connection, here: Routing) -> Routing:
-        for colour, target in here.slots.items():
-            if colour != here.champion and target.policy == latest.champion:
-                return Routing({colour: target}, colour)
+    def route(connection: Connection, here: Routing) -> Routing:
+        if open_one := find_open(connection):
+            raise Conflict(f"rollout {open_one.id} is {open_one.state}: abort it first")
+        if here.slots[here.champion].policy == latest.challenger:
+            for colour, target in here.slots.items():
+                if colour != here.champion and target.policy == latest.champion:
+                    return Routing({colour: target}, colour)
         raise Conflict(f"no slot stands by with {latest.champion}: start one and roll it out")
 
-    _step(engine, latest.id, ("promoted",), "rolled_back", Reason(who, why, {}), route)
+    reason = Reason(who, why, figures or {})
+    transition.step(engine, latest.id, ("promoted",), "rolled_back", reason, route, fence)
     return latest
+
+
+def _beside(here: Routing, colour: str, target: Target) -> dict[str, Target]:
+    if colour == here.champion:
+        raise Conflict(f"slot {colour!r} serves the champion: start the challenger in the other one")
+    return {here.champion: here.slots[here.champion], colour: target}
+
+
+def _in_step(engine: Engine, rollout_id: int, number: int) -> Step:
+    here = step_of(engine, rollout_id)
+    if here is None or here.number != number:
+        raise Conflict(f"rollout {rollout_id} is in step {here.number if here else 0}, not {number}")
+    return here
+
+
+def _widen(
+    engine: Engine, rollout_id: int, here: Step, target: str, reason: Reason, fence: Fence | None
+) -> None:
+    """Go on from the step to the share that ``reason`` tells of."""
+
+    def route(connection: Connection, routing: Routing) -> Routing:
+        if find_step(connection, rollout_id) != here:
+            raise Conflict(f"rollout {rollout_id} has left step {here.number} meanwhile")
+        return replace(routing, canary_share=reason.figures["share"])
+
+    transition.step(engine, rollout_id, _from(fence, "canary"), target, reason, route, fence)
 
 
 def _figures(engine: Engine, number: int, shares: Sequence[float], colour: str) -> dict:
@@ -290,79 +386,12 @@ def _figures(engine: Engine, number: int, shares: Sequence[float], colour: str) 
     }
 
 
-def _from(fence: Fence | None) -> tuple[str, ...]:
+def _from(fence: Fence | None, *states: str) -> tuple[str, ...]:
     """A pause holds up controllers only."""
-    return ("canary", "paused") if fence is None else ("canary",)
+    return (*states, "paused") if fence is None else states
 
 
 def _champion_alone(_: Connection, here: Routing) -> Routing:
-    if here.challenger is None:
+    if here.challenger is None and here.shadow is None:
         return here
     return Routing({here.champion: here.slots[here.champion]}, here.champion)
-
-
-def _step(
-    engine: Engine,
-    rollout_id: int,
-    sources: Sequence[str],
-    target: str,
-    reason: Reason,
-    route: Callable[[Connection, Routing], Routing] | None,
-    fence: Fence | None = None,
-) -> None:
-    """Compare-and-set the state and, where ``route`` is given, the routing, in one transaction."""
-    is_open = True if target in OPEN else None
-    with _transaction(engine, fence) as connection:
-        # The update comes first: it takes the write lock, so that what is read after it still holds.
-        for source in sources:
-            found = rollouts.update().where(rollouts.c.id == rollout_id, rollouts.c.state == source)
-            if connection.execute(found.values(state=target, open=is_open)).rowcount == 1:
-                break
-        else:
-            state = connection.execute(select(rollouts.c.state).where(rollouts.c.id == rollout_id)).scalar()
-            raise Conflict(
-                f"rollout {rollout_id} is {state or 'unknown'}, not {' or '.join(sources)}: it cannot become"
-                f" {target}. Somebody else may have acted; look at its history"
-            )
-        if route is not None:
-            here = newest(connection)
-            if here is None:
-                raise Conflict("there is no routing: install the first slot")
-            if (wanted := route(connection, here[1])) != here[1]:
-                write_routing(connection, here[0], wanted, reason.who, reason.why)
-        _note(
-            connection,
-            Transition(rollout_id, source, target, reason.who, reason.why, reason.figures, now_us()),
-        )
-
-
-def _reroute(
-    engine: Engine,
-    route: Callable[[Connection, Routing | None], Routing | None],
-    who: str,
-    why: str,
-    fence: Fence | None,
-) -> None:
-    with _transaction(engine, fence) as connection:
-        version, here = newest(connection) or (0, None)
-        wanted = route(connection, here)
-        if wanted is not None and wanted != here:
-            write_routing(connection, version, wanted, who, why)
-
-
-@contextmanager
-def _transaction(engine: Engine, fence: Fence | None = None) -> Iterator[Connection]:
-    """A unique key tells the loser of a race; everything that it did is undone."""
-    try:
-        with engine.begin() as connection:
-            if fence is not None:
-                fence(connection)
-            yield connection
-    except IntegrityError as error:
-        raise Conflict(
-            "another rollout is open, or another controller was faster: look at its state"
-        ) from error
-
-
-def _note(connection: Connection, step: Transition) -> None:
-    connection.execute(transitions.insert(), asdict(step) | {"figures": json.dumps(dict(step.figures))})

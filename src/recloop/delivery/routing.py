@@ -16,22 +16,30 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who serves. A slot that is neither champion nor challenger stands by for when they fail."""
+    """Who serves. A slot that is neither champion, challenger nor shadow stands by for when they fail.
+
+    The shadow gets copies of ``shadow_share`` of the requests; its answers never reach people.
+    """
 
     slots: dict[str, Target]
     champion: str
     challenger: str | None = None
     canary_share: float = 0.0
     salt: str = ""
+    shadow: str | None = None
+    shadow_share: float = 0.0
 
     def __post_init__(self) -> None:
-        for colour in filter(None, (self.champion, self.challenger)):
+        for colour in filter(None, (self.champion, self.challenger, self.shadow)):
             if colour not in self.slots:
                 raise ValueError(f"routing names slot {colour!r}, but has only {sorted(self.slots)}")
         if self.champion == self.challenger:
             raise ValueError(f"slot {self.champion!r} cannot be champion and challenger at once")
-        if not 0 <= self.canary_share <= 1:
-            raise ValueError(f"canary_share must be in [0, 1], not {self.canary_share}")
+        if self.shadow in (self.champion, self.challenger) and self.shadow:
+            raise ValueError(f"slot {self.shadow!r} cannot serve people and be a shadow at once")
+        for name in ("canary_share", "shadow_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
 
     def order(self, user_id: str) -> list[str]:
         """The slot that the person is assigned to, then the one to turn to when it fails."""
@@ -39,7 +47,7 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.challenger and in_challenger(user_id, self.salt, self.canary_share):
             first = self.challenger
         others = (self.champion, self.challenger, *sorted(self.slots))
-        return [first, *(colour for colour in others if colour and colour != first)][:2]
+        return [first, *(colour for colour in others if colour and colour not in (first, self.shadow))][:2]
 
 
 def read_routing(engine: Engine) -> tuple[int, Routing] | None:

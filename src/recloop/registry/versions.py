@@ -50,25 +50,29 @@ def connect(where: Places) -> MlflowClient:
     mlflow.set_tracking_uri(where.mlflow)
     try:
         client = MlflowClient(where.mlflow)
+        if client.get_experiment_by_name(EXPERIMENT) is None:
+            client.create_experiment(EXPERIMENT, artifact_location=(where.home / "mlartifacts").as_uri())
+        mlflow.set_experiment(EXPERIMENT)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise RegistryError(
             f"cannot open the registry at {where.mlflow}: {error}. Check that the folder can be written, that"
             " the disk is not full, and that no newer MLflow has made the file"
         ) from error
-    if client.get_experiment_by_name(EXPERIMENT) is None:
-        client.create_experiment(EXPERIMENT, artifact_location=(where.home / "mlartifacts").as_uri())
-    mlflow.set_experiment(EXPERIMENT)
     return client
 
 
 def resolve(client: MlflowClient, alias: str) -> Registered | None:
-    """The version that an alias names, or None where nobody has it."""
+    """The version that an alias names, or None where nobody has it.
+
+    Raises:
+        RegistryError: the registry cannot be read.
+    """
     try:
         return described(client.get_model_version_by_alias(MODEL, alias))
     except MlflowException as error:
         if error.error_code in ABSENT:
             return None
-        raise
+        raise RegistryError(f"the registry cannot be read: {error.message}. Look at its database") from error
 
 
 def versions(client: MlflowClient) -> list[Registered]:

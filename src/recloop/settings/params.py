@@ -165,6 +165,8 @@ class EvaluationParams(Section):
 
 
 class DeliveryParams(Section):
+    shadow_share: Share = 0.0
+    shadow_requests: Annotated[int, Field(ge=0)] = 0
     canary_steps: tuple[Share, ...] = ()
     step_requests: Positive = 1
     bake_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -172,8 +174,16 @@ class DeliveryParams(Section):
     canary_share: Share
     canary_requests: Positive
     non_inferiority_margin: Share
+    guardrails: tuple[str, ...] = ()
     max_error_rate: Share
     max_p99_ms: PositiveFloat
+    max_shift: PositiveFloat = 2.0
+    ab_share: Share = 0.0
+    ab_metric: str = "reward_per_request"
+    ab_effect: PositiveFloat = 0.05
+    ab_looks: Annotated[int, Field(ge=1, le=50)] = 5
+    ab_seconds: PositiveFloat = 1_209_600.0
+    keep_warm_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600.0
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -184,6 +194,14 @@ class DeliveryParams(Section):
     def _shares_grow(self) -> Self:
         if any(now >= then for now, then in pairwise(self.shares)):
             raise ValueError(f"canary_steps must grow and stay below canary_share, not {list(self.shares)}")
+        if self.shadow_requests and not self.shadow_share:
+            raise ValueError(
+                "shadow_requests never come with a shadow_share of 0: raise it, or set both to 0"
+            )
+        if self.ab_share and not self.canary_share < self.ab_share < 1:
+            raise ValueError(
+                f"ab_share must be above canary_share, {self.canary_share}, and below 1, not {self.ab_share}"
+            )
         return self
 
 

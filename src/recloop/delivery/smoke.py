@@ -1,0 +1,161 @@
+"""Warm-up and smoke test of a slot: what people asked lately, and the edges, before any person is sent there.
+
+Each request is sent twice. The first warms up what is loaded on use; the second is timed. Both must be
+answered with a slate of k distinct items that the store has as available, with finite propensities in (0, 1].
+"""
+
+import json
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from sqlalchemy import Engine, exists, func, select
+
+from recloop.delivery.exchange import SlotFailure, believe
+from recloop.delivery.gates import Verdict
+from recloop.delivery.routing import Target
+from recloop.schema import now_us
+from recloop.serving.messages import Ask, Moment
+from recloop.store import find_items
+from recloop.store.tables import consents, events, impressions, users
+
+RECENT = 10  # people who asked lately
+LOOKED_AT = 5000  # newest impressions that they are taken from
+SECONDS = 5.0  # time for one answer: the first may load a model
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One request of the test and what it stands for."""
+
+    what: str
+    ask: Ask
+
+
+def smoke(engine: Engine, target: Target, k: int, token: str = "") -> Verdict:
+    """Ask the slot and judge its answers; a failure names the request and what is wrong with it.
+
+    Args:
+        engine: the store, whose people and items are asked for.
+        target: the slot.
+        k: items of a slate.
+        token: shown to slots that ask for one.
+    """
+    known = {item.item_id for item in find_items(engine) if item.available}
+    found = trials(engine, k)
+    first: list[float] = []
+    warm: list[float] = []
+    for times in (first, warm):
+        for trial in found:
+            begun = time.perf_counter()
+            fault = _fault(target, trial.ask, known, token)
+            times.append(1000 * (time.perf_counter() - begun))
+            if fault:
+                why = f"{trial.what} got no valid answer: {fault}"
+                return Verdict(
+                    "smoke", "fail", why, {"requests": len(first) + len(warm)}, "the slot's log says why"
+                )
+    nonsense = json.dumps({"user_id": "smoke", "nonsense": 1}).encode()
+    refused, _ = _post(f"{target.url}/recommend", nonsense, uuid.uuid4().hex, token)
+    if not 400 <= refused < 500:
+        return Verdict("smoke", "fail", f"an unknown field got status {refused}, not 4xx")
+    figures = {
+        "requests": 2 * len(found),
+        "first_ms": round(max(first), 1),
+        "p50_ms": round(float(np.median(warm)), 1),
+        "most_ms": round(max(warm), 1),
+    }
+    why = f"{2 * len(found)} slates are sound, an unknown field is refused; {figures['p50_ms']} ms when warm"
+    return Verdict("smoke", "pass", why, figures)
+
+
+def answers(target: Target, k: int, token: str = "", attempts: int = 3) -> str:
+    """Why a stranger gets no valid answer from the slot at any of the attempts; empty where one does."""
+    fault = ""
+    for _ in range(attempts):
+        fault = _fault(target, _ask(f"smoke-{uuid.uuid4().hex}", k), (), token, least=1)
+        if not fault:
+            break
+    return fault
+
+
+def trials(engine: Engine, k: int) -> list[Trial]:
+    """Requests of people who asked lately, who may be looked at, and the edges."""
+    asks = [Trial(f"{user}, who asked lately", _ask(user, k, device)) for user, device in _recent(engine)]
+    stranger = _ask(f"smoke-{uuid.uuid4().hex}", k)
+    asks.append(Trial("an unknown person", stranger))
+    if quiet := _without_history(engine):
+        asks.append(Trial(f"{quiet}, who has no history", _ask(quiet, k)))
+    asks.append(Trial("an unknown person who wants one item", replace(stranger, k=1)))
+    items = [item.item_id for item in find_items(engine)]
+    if len(items) > k:
+        asks.append(Trial("an unknown person who excludes an item", replace(stranger, exclude=items[:1])))
+    return asks
+
+
+def _ask(user_id: str, k: int, device: str = "unknown") -> Ask:
+    return Ask(user_id, Moment(device, now_us()), k)
+
+
+def _recent(engine: Engine) -> list[tuple[str, str]]:
+    """Person and device of those who came last; who refused to be looked at is left out."""
+    with engine.connect() as connection:
+        last = connection.execute(select(func.max(impressions.c.seq))).scalar() or 0
+        said = select(consents.c.user_id, func.max(consents.c.id).label("id"))
+        newest = said.where(consents.c.purpose == "personalisation").group_by(consents.c.user_id).subquery()
+        refusers = select(consents.c.user_id).join(newest, newest.c.id == consents.c.id)
+        query = (
+            select(impressions.c.user_id, func.max(impressions.c.device))
+            .where(impressions.c.seq > last - LOOKED_AT, impressions.c.position == 0)
+            .where(impressions.c.user_id.not_in(refusers.where(~consents.c.granted)))
+            .group_by(impressions.c.user_id)
+            .order_by(func.max(impressions.c.seq).desc())
+            .limit(RECENT)
+        )
+        return [(user, device) for user, device in connection.execute(query)]
+
+
+def _without_history(engine: Engine) -> str | None:
+    acted = exists().where(events.c.user_id == users.c.user_id)
+    refused = exists().where(consents.c.user_id == users.c.user_id)
+    query = select(users.c.user_id).where(~acted, ~refused).order_by(users.c.user_id).limit(1)
+    with engine.connect() as connection:
+        return connection.execute(query).scalar()
+
+
+def _fault(target: Target, asked: Ask, known: Collection[str], token: str, least: int | None = None) -> str:
+    """What is wrong with the slot's answer, empty where nothing is; ``least``: items, else k."""
+    request_id = uuid.uuid4().hex
+    status, body = _post(f"{target.url}/recommend", msgspec.json.encode(asked), request_id, token)
+    if status != 200:
+        return f"status {status}: {body[:200].decode(errors='replace')}"
+    try:
+        slate = believe(body, asked, request_id, target.policy, ())
+    except SlotFailure as failure:
+        return f"{failure}: {body[:200].decode(errors='replace')}"
+    if known and (gone := [item for item in slate.items if item not in known]):
+        return f"item {gone[0]}, which the store does not have as available"
+    wanted = min(asked.k or 0, len(set(known) - set(asked.exclude))) if known else asked.k
+    return "" if len(slate.items) >= (least or wanted or 0) else f"{len(slate.items)} items, not {wanted}"
+
+
+def _post(url: str, content: bytes, request_id: str, token: str) -> tuple[int, bytes]:
+    """Status and body of the answer; status 0 where there is none."""
+    headers = {"content-type": "application/json", "x-request-id": request_id}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, content, headers, method="POST"), timeout=SECONDS
+        ) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+    except OSError as error:
+        return 0, str(error).encode()
