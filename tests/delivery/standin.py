@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODES = ("ok", "hang", "error", "html", "nan", "twice", "others", "other-policy", "unknown", "endless", "cut")
 NEVER_ENDING = ("hang", "flood", "drip")
+# beside these "strict": as ok, and an unknown field is refused
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -31,6 +32,9 @@ class Answers(BaseHTTPRequestHandler):
             return
         asked = json.loads(body)
         self.seen.append(asked["user_id"])
+        if self.mode == "strict" and "nonsense" in asked:
+            self.reply(b'{"error": "unknown field"}', 422)
+            return
         if self.mode == "hang":
             threading.Event().wait(30)
         if self.mode.startswith("slow:"):
