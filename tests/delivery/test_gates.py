@@ -8,9 +8,9 @@ from recloop.delivery.gates import canary, offline
 from recloop.delivery.meters import Meters, SlotFigures, slot_figures
 from recloop.delivery.outcomes import worth
 from recloop.experiments import difference
-from recloop.schema import Event, Impression
+from recloop.schema import Event, Impression, Item
 from recloop.settings.params import DeliveryParams, RewardParams
-from recloop.store import append, open_store
+from recloop.store import add_items, append, open_store
 
 REWARD = RewardParams(view=0.1, click=1, cart=0.5, purchase=4, dismiss=-0.5, rating_positive=4)
 RULES = DeliveryParams(
@@ -191,3 +191,73 @@ def test_metrics_are_read_back():
     assert slot_figures(meters.text().decode(), "nobody") == SlotFigures(0, 0, None)
     meters.slot_seconds.labels("green", "old").observe(60)
     assert slot_figures(meters.text().decode(), "old").p99_ms == float("inf")
+
+
+def test_a_guardrail_that_is_shown_to_get_worse_refuses_a_better_challenger(engine):
+    opened, rules = begun(engine), RULES.model_copy(update={"guardrails": ("dismissals_per_request",)})
+    free = REWARD.model_copy(update={"dismiss": 0.0})
+    browse(engine, "old", 0.3, seed=1)
+    browse(engine, "new", 0.6, seed=2)
+    assert canary(engine, opened, rules, free, WELL).outcome == "pass"
+    some = [act(f"d{n}", f"new-{n}-{k}", "dismiss") for n in range(40) for k in range(4)]
+    append(engine, acts=some)
+    verdict = canary(engine, opened, rules, free, WELL)
+    assert verdict.outcome == "fail"
+    assert verdict.why.startswith("guardrail dismissals_per_request: challenger minus champion is within [0.")
+    assert canary(engine, opened, RULES, free, WELL).outcome == "pass"
+
+
+def test_people_who_come_less_often_are_a_guardrail_too(engine):
+    opened, rules = begun(engine), RULES.model_copy(update={"guardrails": ("requests_per_person",)})
+    browse(engine, "old", 0.3, requests=6, seed=1)
+    browse(engine, "new", 0.6, people=120, requests=1, seed=2)
+    rules = rules.model_copy(update={"canary_share": 0.7})
+    verdict = canary(engine, opened, rules, REWARD, WELL)
+    assert (verdict.outcome, "requests_per_person" in verdict.why) == ("fail", True), verdict.why
+
+
+def shown(policy, person, category, device="phone"):
+    return impression(f"{policy}-{person}", f"{policy}-{person}", policy, item=category).model_copy(
+        update={"device": device}
+    )
+
+
+def test_answers_that_have_collapsed_are_refused_and_other_people_are_no_data(engine):
+    kinds = [f"c{n}" for n in range(8)]
+    add_items(engine, [Item(item_id=kind, title=kind, category=kind) for kind in kinds])
+    opened = begun(engine)
+    append(engine, [shown("old", n, kinds[n % 8]) for n in range(160)])
+    append(engine, [shown("new", n, "c0") for n in range(160)])
+    verdict = canary(engine, opened, RULES, REWARD, WELL)
+    assert (verdict.outcome, "category of the first item" in verdict.why) == ("fail", True), verdict.why
+    assert verdict.figures["shift_actions"] > RULES.max_shift
+    assert "max_shift" in verdict.remedy
+    rollout.abort(engine, opened.id, "test", "again")
+    opened = begun(engine)
+    append(engine, [shown("old", f"b{n}", kinds[n % 8], "phone") for n in range(160)])
+    append(engine, [shown("new", f"b{n}", kinds[n % 8], ("phone", "desktop")[n % 2]) for n in range(160)])
+    verdict = canary(engine, opened, RULES, REWARD, WELL)
+    assert (verdict.outcome, "differ by device" in verdict.why) == ("no-data", True), verdict.why
+
+
+@pytest.mark.parametrize("p99", [None, float("nan")])
+def test_a_latency_that_is_not_known_never_passes(engine, p99):
+    opened = begun(engine)
+    browse(engine, "old", 0.3, seed=1)
+    browse(engine, "new", 0.6, seed=2)
+    verdict = canary(engine, opened, RULES, REWARD, SlotFigures(200, 0, p99))
+    assert (verdict.outcome, verdict.why) == ("no-data", "no latency was counted")
+
+
+def test_a_step_without_anybody_else_never_passes(engine):
+    """Not the early ones either, which ask for no harm only: nobody is there to compare with."""
+    rules = RULES.model_copy(update={"canary_steps": (0.99,), "canary_share": 1.0, "step_requests": 5})
+    opened = rollout.begin(engine, "new", "test", "try")
+    target = Target("http://127.0.0.1:2", "new")
+    rollout.start_canary(engine, opened.id, "green", target, 0.99, "test", "go", (1.0,))
+    browse(engine, "new", 0.6, people=10)
+    verdict = canary(engine, opened, rules, REWARD, WELL)
+    assert (verdict.outcome, verdict.figures["champion"]) == ("no-data", None)
+    browse(engine, "old", 0.6, people=1, requests=1)
+    verdict = canary(engine, opened, rules, REWARD, WELL)
+    assert (verdict.outcome, verdict.why) == ("no-data", "rewards of one of the arms are not known")
