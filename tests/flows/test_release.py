@@ -1,22 +1,22 @@
 """Release: which rollout it goes on with, and the gates that need no people."""
 
-import json
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import ClassVar
 
 import pytest
 
 from flows.release import smoke
 from recloop.delivery import Conflict, rollout
 from recloop.delivery.processes import free_port
-from recloop.delivery.release import ask_canary, first_of_its_kind, open_for
+from recloop.delivery.release import ask_gate, first_of_its_kind, open_for, ready, release
 from recloop.delivery.routing import Target, read_routing
-from recloop.settings import load_params, places
-from recloop.store import open_store
+from recloop.schema import Item
+from recloop.settings import ParamsError, load_params, places
+from recloop.store import add_items, open_store
+from tests.delivery.live import Live, until
+from tests.delivery.standin import Standin
 
-PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
+ROOT = Path(__file__).parents[2]
+PARAMS = load_params(ROOT / "params.yaml")
 BLUE, GREEN = Target("http://127.0.0.1:1", "one"), Target("http://127.0.0.1:2", "two")
 
 
@@ -86,46 +86,78 @@ def test_the_first_policy_has_to_hold_its_own_against_the_better_baseline(
 
 def test_a_gateway_that_does_not_answer_is_no_data(engine, monkeypatch):
     monkeypatch.setenv("RECLOOP_GATEWAY_PORT", str(free_port()))
-    verdict = ask_canary(places(), PARAMS, engine, canary_of(engine, "two"))
+    verdict = ask_gate(places(), PARAMS, engine, canary_of(engine, "two"))
     assert verdict.outcome == "no-data"
     assert "recloop up" in verdict.why
 
 
-class Answers(BaseHTTPRequestHandler):
-    """A slot that gives every stranger the same slate."""
-
-    slate: ClassVar[dict] = {}
-    to_nonsense = 422
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(self.to_nonsense if "nonsense" in body else 200)
-        self.end_headers()
-        self.wfile.write(json.dumps(self.slate).encode())
-
-    def log_message(self, *_):
-        return
+@pytest.fixture(scope="module")
+def standins():
+    with Standin("old") as blue, Standin("two") as green:
+        yield blue, green
 
 
-SOUND = {"items": ["a"], "propensities": [0.5], "policy": "two"}
+def test_the_smoke_test_of_the_flow_asks_the_slot(standins, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    add_items(open_store(places().store), [Item(item_id=f"i{n}", title="t") for n in range(20)])
+    for mode, outcome in (("strict", "pass"), ("ok", "fail"), ("nan", "fail")):
+        standins[1].behave(mode)
+        assert smoke.fn(Target(standins[1].url, "two")).outcome == outcome, mode
+    assert smoke.fn(Target(standins[1].url, "another")).outcome == "fail"
 
 
-@pytest.mark.parametrize(
-    ("slate", "to_nonsense", "outcome"),
-    [
-        (SOUND, 422, "pass"),
-        (SOUND | {"policy": "another"}, 422, "fail"),
-        (SOUND | {"propensities": [0.0]}, 422, "fail"),
-        (SOUND | {"items": []}, 422, "fail"),
-        (SOUND, 200, "fail"),
-        (SOUND, 500, "fail"),
-    ],
-)
-def test_the_smoke_test_takes_sound_slates_of_the_right_policy_only(slate, to_nonsense, outcome):
-    handler = type("Slot", (Answers,), {"slate": slate, "to_nonsense": to_nonsense})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        assert smoke.fn(Target(f"http://127.0.0.1:{server.server_port}", "two")).outcome == outcome
-    finally:
-        server.shutdown()
+def test_the_gate_that_is_asked_is_that_of_the_state(standins, tmp_path):
+    for slot in standins:
+        slot.behave("ok")
+    live, target = Live(tmp_path), Target(standins[1].url, "two")
+    rollout.install(live.engine, "blue", Target(standins[0].url, "old"), "test", "first")
+    opened = rollout.begin(live.engine, "two", "test", "try")
+    rollout.start_shadow(live.engine, opened.id, "green", target, 1.0, "test", "go")
+
+    delivery = PARAMS.delivery.model_copy(update={"bake_seconds": 0.0})
+    params = PARAMS.model_copy(update={"delivery": delivery})
+
+    def verdict():
+        return ask_gate(where, params, live.engine, rollout.current(live.engine))
+
+    with live:
+        where = live.places.model_copy(update={"gateway_port": int(live.url.rpartition(":")[2])})
+        for n in range(PARAMS.delivery.shadow_requests):
+            live.ask(f"u{n}")
+        until(lambda: verdict().figures["asked"] == PARAMS.delivery.shadow_requests)
+        assert (verdict().name, verdict().outcome) == ("shadow", "pass"), verdict().why
+        rollout.start_canary(live.engine, opened.id, "green", target, 0.5, "test", "go")
+        assert (verdict().name, verdict().outcome) == ("canary", "no-data")
+        assert verdict().figures["asked"] == 0, "the shadow's requests are not people's"
+        live.settled(read_routing(live.engine)[0])
+        for n in range(600):
+            live.ask(f"u{n}", k=1)
+        told = {"metric": "reward_per_request", "guardrails": [], "people": 900, "effect": 0.1, "looks": 5}
+        rollout.start_ab(live.engine, opened.id, 1, 0.9, told, "test", "go")
+        live.settled(read_routing(live.engine)[0])
+        for n in range(600):
+            live.ask(f"u{n}", k=1)
+        assert (verdict().name, verdict().figures["planned"]) == ("ab", 900), verdict().why
+        rollout.pause(live.engine, opened.id, "test", "hold")
+        assert (verdict().name, "planned" in verdict().figures) == ("ab", False), "no looks during a pause"
+        opened = rollout.current(live.engine)
+    assert "recloop up" in ask_gate(where, PARAMS, live.engine, opened).why
+
+
+def test_no_switch_without_the_slot_or_the_registry(standins, tmp_path):
+    standins[1].behave("ok")
+    target, where = Target(standins[1].url, "two"), places(home=tmp_path / "r")
+    assert ready(where, target, 5).outcome == "pass"
+    gone = ready(where, Target("http://127.0.0.1:9", "two"), 5)
+    assert (gone.outcome, "does not answer" in gone.why) == ("fail", True)
+    broken = places(home=tmp_path / "broken")
+    (broken.home / "mlflow.db").write_bytes(b"no database" * 1000)
+    found = ready(broken, target, 5)
+    assert (found.outcome, "registry" in found.why) == ("no-data", True), found.why
+
+
+def test_a_metric_that_is_not_known_is_named_before_anything_is_done(engine, monkeypatch):
+    wrong = PARAMS.delivery.model_copy(update={"guardrails": ("joy",)})
+    with pytest.raises(ParamsError, match="'joy' is no metric"):
+        release(places(), PARAMS.model_copy(update={"delivery": wrong}), "test")
+    assert rollout.current(engine) is None
