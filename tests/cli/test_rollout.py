@@ -11,6 +11,7 @@ from recloop.delivery import Target, read_routing, rollout
 from recloop.delivery.lease import take
 from recloop.settings import places
 from recloop.store import open_store
+from recloop.store.tables import exposures
 
 
 @pytest.fixture
@@ -72,3 +73,47 @@ def test_start_without_a_challenger_says_what_to_do(engine):
     answer = run("start")
     assert answer.exit_code == 1
     assert "retrain first" in answer.stderr
+
+
+def test_status_shows_the_planned_sample_and_the_progress_of_the_ab_test(engine):
+    rollout.grow(engine, 1, 1, "test", "well")
+    rollout.grow(engine, 1, 2, "test", "well")
+    told = {"metric": "reward_per_request", "guardrails": [], "people": 4000, "effect": 0.1, "looks": 5}
+    rollout.start_ab(engine, 1, 3, 0.75, told, "test", "canary passed")
+    with engine.begin() as connection:
+        rows = [
+            {"experiment": "rollout-1", "user_id": f"u{n}", "arm": "champion", "ts": 1} for n in range(100)
+        ]
+        connection.execute(exposures.insert(), rows)
+    said = run("status").stdout
+    assert "new against old is ab" in said
+    assert "A/B test: 100 of 4,000 planned people (2%); 75% of the people get the challenger" in said
+    found = json.loads(run("status", "--json").stdout)
+    assert (found["people"], found["planned"]) == (100, 4000)
+    rollout.refuse(engine, 1, "flow", "ab: 'challenger' loses", {"ko": "'challenger' 패배"})
+    said = run("status").stdout
+    assert "'challenger' loses" in said
+    assert "'challenger' 패배" in said, "who decides reads it in both languages"
+
+
+def test_a_shadow_is_left_early_only_with_its_slot(engine):
+    rollout.abort(engine, 1, "me", "again")
+    opened = rollout.begin(engine, "new", "test", "try")
+    answer = run("promote", "--step", "--why", "hurry")
+    assert (answer.exit_code, "its slot has not started" in answer.stderr) == (1, True)
+    target = Target("http://127.0.0.1:2", "new")
+    rollout.start_shadow(engine, opened.id, "green", target, 0.5, "test", "go")
+    assert "is shadow" in run("status").stdout
+    answer = run("promote", "--step", "--why", "known to be well")
+    assert (answer.exit_code, "gets 1% of the people" in answer.stdout) == (0, True), answer.stderr
+    assert read_routing(engine)[1].challenger == "green"
+
+
+def test_what_stands_by_is_told_and_retired_by_hand(engine):
+    rollout.promote(engine, 1, "test", "better")
+    assert "stands by: `recloop rollout rollback`" in run("status").stdout
+    assert run("retire", "--why", "memory is short").exit_code == 0
+    assert set(read_routing(engine)[1].slots) == {"green"}
+    last = rollout.transitions_of(engine)[0]
+    assert (last.target, last.who, last.why) == ("retired", getuser(), "memory is short")
+    assert run("rollback").exit_code == 1

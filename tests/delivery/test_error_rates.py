@@ -29,7 +29,7 @@ RATE, DISMISS = 0.5, 0.05
 WORTH = RATE * REWARD.click + DISMISS * REWARD.dismiss  # of a request
 EVERY = 200  # requests between two questions to the gate
 PATIENCE = 4000  # requests of a step after which it is paused
-RUNS = 250
+RUNS = 200
 
 
 def simulated(engine, run, factor, params):

@@ -21,6 +21,9 @@ def test_the_shipped_params_are_valid():
         ("algorithm: slateq", "algorithm: magic", "agent.algorithm"),
         ("users: 1200", "users: many", "market.users"),
         ("canary_share: 0.3", "canary_share: .nan", "delivery.canary_share"),
+        ("shadow_share: 0.2 ", "shadow_share: 0.0 ", "shadow_requests never come"),
+        ("ab_share: 0.0", "ab_share: 0.3", "ab_share must be above canary_share"),
+        ("ab_share: 0.0", "ab_share: 1.0", "below 1"),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path, old, new, named):

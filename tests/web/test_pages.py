@@ -207,6 +207,18 @@ def test_the_dashboard_shows_routing_rollout_rewards_and_alerts(client, engine):
     assert "dqn-new" in live.text
 
 
+def test_the_dashboard_says_who_is_a_shadow(client, engine):
+    rollout.install(engine, "blue", Target("http://127.0.0.1:1", "old"), "test", "first")
+    opened = rollout.begin(engine, "new", "test", "try")
+    target = Target("http://127.0.0.1:2", "new")
+    rollout.start_shadow(engine, opened.id, "green", target, 0.25, "test", "go")
+    threading.Event().wait(0.8)  # the gateway looks at the routing twice a second
+    text = " ".join(client.get("/dashboard").text.split())
+    assert '<span class="pill">shadow</span>' in text
+    assert "copies of 25 % of the requests; nobody gets its answers" in text
+    assert "100 % of people" in text
+
+
 def test_the_dashboard_works_before_anything_was_released_and_without_a_store(client, engine):
     assert "No slot was installed yet" in client.get("/dashboard").text
     rollouts.drop(engine)

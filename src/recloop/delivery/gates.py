@@ -123,22 +123,27 @@ def canary(
         "baked_s": max(0.0, (now_us() - step.ts) / 1e6),
     }
     last = not step.later and step.plan is None
-    ready = requests >= (params.canary_requests if last else params.step_requests)
-    said = _operations(figures, params, params.canary_requests if last else params.step_requests)
-    if ready:
+    needed = params.canary_requests if last else params.step_requests
+    said = _operations(figures, params, needed)
+    if requests >= needed and (said is None or said.outcome != "fail"):
         inputs = input_shifts(engine, *names, step.since, new)
         actions = action_shift(engine, *names, step.since, params.max_shift)
         figures |= {f"shift_{drift.feature}": drift.distance for drift in inputs}
         figures["shift_actions"] = actions.distance if actions else None
-        said = said or _shifts(inputs, actions, figures, params)
-    if said is None and step.plan is not None:
-        said = _say("pass", "failures, latency and inputs are well")
-    if said is None:
+        apart = _comparable(ratio, inputs, actions)
         hurt: dict[str, str] = {}
-        for name in params.guardrails:
+        for name in () if step.plan else params.guardrails:
             worse, figures[name] = _guardrail(engine, name, reward, step.since, new, names, known, part)
             hurt |= {name: figures[name]} if worse else {}
-        said = _rewards(figures, params, last, hurt)
+        rewards = _say("pass", "failures, latency and people are as they should be")
+        if apart is None and step.plan is None:
+            rewards = _rewards(figures, params, last, hurt)
+        if figures["baked_s"] < params.bake_seconds and rewards.outcome == "pass":
+            rewards = _say("no-data", f"{figures['baked_s']:.0f} of {params.bake_seconds:.0f} s so far")
+        found_out = [one for one in (apart, rewards, said) if one is not None]
+        # Harm that is shown ends it, whatever else is not known yet.
+        said = next((one for one in found_out if one.outcome == "fail"), said or apart or rewards)
+    assert said is not None
     finite = {
         name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in figures.items()
     }
@@ -150,8 +155,8 @@ def _arms(found: Mapping[str, Outcomes], names: Sequence[str]) -> list[Clusters]
 
 
 def _operations(figures: Mapping, params: DeliveryParams, needed: int) -> Verdict | None:
-    """What the gateway and the arms' sizes say against going on; None for nothing."""
-    asked, failed, p99, ratio = (figures[name] for name in ("asked", "failed", "p99_ms", "sample_ratio_p"))
+    """What the gateway says against going on; None for nothing."""
+    asked, failed, p99 = (figures[name] for name in ("asked", "failed", "p99_ms"))
     if asked and excess(failed, asked, params.max_error_rate) < BROKEN:
         return _say(
             "fail",
@@ -179,20 +184,12 @@ def _operations(figures: Mapping, params: DeliveryParams, needed: int) -> Verdic
             f"99 % are answered within {p99:.0f} ms; {params.max_p99_ms:.0f} ms are allowed",
             f"answer within {params.max_p99_ms:.0f} ms: a smaller network, fewer candidates or more cores",
         )
-    if not ratio >= BROKEN:
-        return _say(
-            "no-data",
-            f"the arms' sizes are not the shares asked for (p = {ratio:.1e}): not comparable",
-            "something other than the assignment chooses who gets which slot: find it",
-        )
     return None
 
 
-def _shifts(
-    inputs: Sequence[Drift], actions: Drift | None, figures: Mapping, params: DeliveryParams
-) -> Verdict | None:
+def _comparable(ratio: float | None, inputs: Sequence[Drift], actions: Drift | None) -> Verdict | None:
     """Arms of different people cannot be compared; answers of another kind are not let further."""
-    if actions is None:
+    if actions is None or ratio is None:
         return _say(
             "no-data", "no answers of one of the arms were logged", "people of both arms have to come"
         )
@@ -203,15 +200,17 @@ def _shifts(
             f" above {actions.threshold:.2f}",
             "it shows other kinds of items: find out why, or allow more by delivery.max_shift",
         )
+    mend = "something other than the assignment chooses who gets which slot: find it"
+    if not ratio >= BROKEN:
+        return _say(
+            "no-data",
+            f"the arms' sizes are not the shares asked for (p = {ratio:.1e}): not comparable",
+            mend,
+        )
     for drift in inputs:
         if drift.drifted:
-            return _say(
-                "no-data",
-                f"the arms differ by {drift.feature}: {drift.distance:.2f} above {drift.threshold:.2f}",
-                "something other than the assignment chooses who gets which slot: find it",
-            )
-    if figures["baked_s"] < params.bake_seconds:
-        return _say("no-data", f"{figures['baked_s']:.0f} of {params.bake_seconds:.0f} s so far")
+            why = f"the arms differ by {drift.feature}: {drift.distance:.2f} above {drift.threshold:.2f}"
+            return _say("no-data", why, mend)
     return None
 
 

@@ -53,36 +53,25 @@ def outcomes(
     within = (impressions.c.seq > since) & ~impressions.c.partial
     if until is not None:
         within &= impressions.c.seq <= until
+    whose = impressions.c.policy, impressions.c.user_id
+    asked = select(*whose, func.count()).where(within, impressions.c.position == 0).group_by(*whose)
     earned = (
-        select(impressions.c.request_id, func.sum(worth(reward)).label("reward"))
+        select(*whose, func.sum(worth(reward)))
         .join(
             events,
             (events.c.request_id == impressions.c.request_id) & (events.c.item_id == impressions.c.item_id),
         )
         .where(within)
-        .group_by(impressions.c.request_id)
-        .subquery()
-    )
-    asked = impressions.outerjoin(earned, earned.c.request_id == impressions.c.request_id)
-    query = (
-        select(
-            impressions.c.policy,
-            impressions.c.user_id,
-            func.count().label("count"),
-            func.sum(func.coalesce(earned.c.reward, 0.0)).label("total"),
-        )
-        .select_from(asked)
-        .where(within, impressions.c.position == 0)
-        .group_by(impressions.c.policy, impressions.c.user_id)
-        .order_by(impressions.c.policy, impressions.c.user_id)
+        .group_by(*whose)
     )
     rows: dict[str, list[tuple[float, float]]] = {}
     with engine.connect() as connection:
-        for policy, person, count, total in connection.execute(query):
+        totals = {(policy, person): total for policy, person, total in connection.execute(earned)}
+        for policy, person, count in connection.execute(asked.order_by(*whose)):
             if who is None or who(person):
-                rows.setdefault(policy, []).append((total, count))
+                rows.setdefault(policy, []).append((totals.get((policy, person), 0.0), count))
     found = {}
     for policy, pairs in rows.items():
-        totals, counts = np.array(pairs, np.float64).T
-        found[policy] = Outcomes(int(counts.sum()), Clusters(totals, counts))
+        sums, counts = np.array(pairs, np.float64).T
+        found[policy] = Outcomes(int(counts.sum()), Clusters(sums, counts))
     return found

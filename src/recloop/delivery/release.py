@@ -168,14 +168,15 @@ def release(
     Raises:
         Nothing: there is no challenger.
         Conflict: another controller is under way, or has taken over.
+        ParamsError: ``delivery`` names a metric that is not known.
     """
+    _known(params)
     engine, client = open_store(where.store), connect(where)
     tidy(where, engine, who, params.delivery.keep_warm_seconds)
     with take(engine, f"{who} ({socket.gethostname()}:{os.getpid()})", patience=patience) as lease:
         challenger, routing = resolve(client, "challenger"), read_routing(engine)
         if challenger is None:
             raise Nothing("the registry has no challenger: retrain first")
-        _known(params)
         if routing and _same(challenger, routing[1].slots[routing[1].champion].policy):
             follow(where, engine)
             say("the challenger is the champion already; the registry says so now")
