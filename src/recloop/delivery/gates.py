@@ -189,11 +189,7 @@ def _operations(figures: Mapping, params: DeliveryParams, needed: int) -> Verdic
 
 def _comparable(ratio: float | None, inputs: Sequence[Drift], actions: Drift | None) -> Verdict | None:
     """Arms of different people cannot be compared; answers of another kind are not let further."""
-    if actions is None or ratio is None:
-        return _say(
-            "no-data", "no answers of one of the arms were logged", "people of both arms have to come"
-        )
-    if actions.drifted:
+    if actions is not None and actions.drifted:
         return _say(
             "fail",
             f"{actions.feature}: distance {actions.distance:.2f} to the champion's,"
@@ -201,11 +197,15 @@ def _comparable(ratio: float | None, inputs: Sequence[Drift], actions: Drift | N
             "it shows other kinds of items: find out why, or allow more by delivery.max_shift",
         )
     mend = "something other than the assignment chooses who gets which slot: find it"
-    if not ratio >= BROKEN:
+    if ratio is not None and not ratio >= BROKEN:
         return _say(
             "no-data",
             f"the arms' sizes are not the shares asked for (p = {ratio:.1e}): not comparable",
             mend,
+        )
+    if actions is None or ratio is None:
+        return _say(
+            "no-data", "no answers of one of the arms were logged", "people of both arms have to come"
         )
     for drift in inputs:
         if drift.drifted:
