@@ -1,7 +1,8 @@
 """The store: users, items, events, consent, and the state of delivery. SQLite or PostgreSQL."""
 
 from recloop.store.catalogue import add_items, find_items
-from recloop.store.engine import StoreError, fault_of, open_store, recall, remember
+from recloop.store.engine import fault_of, open_store, recall, remember, upgrade_store
+from recloop.store.errors import StoreError
 from recloop.store.log import Refused, append, history, popular, write
 from recloop.store.people import (
     PURPOSES,
@@ -39,6 +40,7 @@ __all__ = [
     "remember",
     "seal_personal",
     "set_consent",
+    "upgrade_store",
     "watermark",
     "write",
     "write_snapshot",

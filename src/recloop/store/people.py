@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Engine, select
 
 from recloop.schema import User, now_us
-from recloop.store.engine import StoreError, upsert
+from recloop.store.engine import upsert
+from recloop.store.errors import StoreError
 from recloop.store.tables import consents, persons, users
 
 PURPOSES = ("service", "personalisation", "training", "marketing")

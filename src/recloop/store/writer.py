@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from recloop.schema import Event, Impression
-from recloop.store.log import Refused, write
+from recloop.store.engine import in_transaction
+from recloop.store.log import Refused, Rows, write_all
 
 
 class Busy(RuntimeError):
@@ -22,9 +23,7 @@ class Busy(RuntimeError):
 
 @dataclass
 class _Job:
-    shown: Sequence[Impression]
-    acts: Sequence[Event]
-    refused: Sequence[Refused]
+    rows: Rows
     done: Future[int] = field(default_factory=Future)
 
 
@@ -48,7 +47,7 @@ class Writer:
         Raises:
             Busy: the queue is full.
         """
-        job = _Job(shown, acts, refused)
+        job = _Job(Rows(shown, acts, refused))
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
@@ -82,8 +81,8 @@ class Writer:
 
     def _commit(self, jobs: list[_Job]) -> None:
         try:
-            with self._engine.begin() as connection:
-                counts = [write(connection, job.shown, job.acts, job.refused) for job in jobs]
+            rows = [job.rows for job in jobs]
+            counts = in_transaction(self._engine, lambda connection: write_all(connection, rows))
         except Exception as error:
             if len(jobs) == 1:
                 jobs[0].done.set_exception(error)

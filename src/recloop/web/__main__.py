@@ -7,6 +7,7 @@ import uvicorn
 
 from recloop.serving.journal import log_as_json
 from recloop.settings import TokenError, load_params, places
+from recloop.store import StoreError
 from recloop.web.app import create
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     log_as_json("", here.log_level)
     try:
         app = create(here.model_copy(update={"host": given.host}), load_params(given.params))
-    except TokenError as error:
+    except (TokenError, StoreError) as error:
         sys.exit(f"the gateway does not start: {error}")
     uvicorn.run(
         app,
