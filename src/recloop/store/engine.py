@@ -10,7 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import URL, Column, Connection, Engine, Table, create_engine, event, make_url, select
+from sqlalchemy import (
+    URL,
+    Cast,
+    Column,
+    Connection,
+    Engine,
+    String,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
@@ -143,11 +159,28 @@ def insert_or_ignore(connection: Connection, table: Table, rows: list[dict]) -> 
 
 
 def insert_new(connection: Connection, table: Table, rows: list[dict], keys: list[Column]) -> set[tuple]:
-    """``insert_or_ignore``; returns the keys of those that went in. A statement takes a thousand rows."""
+    """``insert_or_ignore``; returns the keys of those that went in.
+
+    SQLite gets the rows as values. PostgreSQL gets an array for each column: the statement is then the same
+    for any number of rows, so that client and server read it once.
+    """
     if not rows:
         return set()
-    statement = _insert(connection, table).on_conflict_do_nothing().returning(*keys)
-    return {tuple(row) for row in connection.execute(statement, _in_order(table, rows))}
+    rows = _in_order(table, rows)
+    statement = _insert(connection, table)
+    given: list[dict] | dict = rows
+    if connection.dialect.name == "postgresql":
+        columns = [table.c[name] for name in rows[0]]
+        statement = statement.from_select(columns, select(*[func.unnest(_array(c)) for c in columns]))
+        given = {name: [row[name] for row in rows] for name in rows[0]}
+    result = connection.execute(statement.on_conflict_do_nothing().returning(*keys), given)
+    return {tuple(row) for row in result}
+
+
+def _array(column: Column) -> Cast:
+    """A parameter for all of a column's values. Text has no length here, which would cut what is too long."""
+    kind = Text() if isinstance(column.type, String) else column.type
+    return cast(bindparam(column.name), postgresql.ARRAY(kind))
 
 
 def upsert(connection: Connection, table: Table, rows: list[dict]) -> None:
