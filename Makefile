@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS ?= true
 # A module's tests stay together, since they share what is slow to start.
 PARALLEL ?= --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test test-slow peers audit check format repro lock clean
+.PHONY: demo test test-slow peers audit sbom check format repro lock clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/installed  ## the whole loop; DATA=folder for a public dataset
@@ -28,6 +28,9 @@ peers: .venv/installed  ## the Open Bandit Pipeline, beside which tests and benc
 
 audit: .venv/installed  ## known vulnerabilities of what is locked, and reports/sbom.json
 	@$(BIN)/python -m infra.audit
+
+sbom: .venv/installed  ## the bill alone
+	@$(BIN)/python -m infra.audit --bill
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -39,6 +39,7 @@ T = TypeVar("T")
 OPTIONS = "-c idle_in_transaction_session_timeout=60s"
 BROKEN = {"40P01", "40001"}  # a deadlock that the server broke; a serialisation that failed
 ATTEMPTS = 5
+MANY = 16  # rows, from which on arrays are faster than values
 BUSY_SECONDS = 15  # that SQLite waits for another who writes
 
 
@@ -161,15 +162,15 @@ def insert_or_ignore(connection: Connection, table: Table, rows: list[dict]) -> 
 def insert_new(connection: Connection, table: Table, rows: list[dict], keys: list[Column]) -> set[tuple]:
     """``insert_or_ignore``; returns the keys of those that went in.
 
-    SQLite gets the rows as values. PostgreSQL gets an array for each column: the statement is then the same
-    for any number of rows, so that client and server read it once.
+    SQLite gets the rows as values. PostgreSQL gets many rows as an array for each column: the statement is
+    then the same for any number of rows, so that client and server read it once.
     """
     if not rows:
         return set()
     rows = _in_order(table, rows)
     statement = _insert(connection, table)
     given: list[dict] | dict = rows
-    if connection.dialect.name == "postgresql":
+    if connection.dialect.name == "postgresql" and len(rows) >= MANY:
         columns = [table.c[name] for name in rows[0]]
         statement = statement.from_select(columns, select(*[func.unnest(_array(c)) for c in columns]))
         given = {name: [row[name] for row in rows] for name in rows[0]}
