@@ -16,6 +16,7 @@ from recloop.delivery.exchange import SLOT_HEADER
 from recloop.delivery.gateway import SCOPES
 from recloop.delivery.kubernetes import Cluster
 from recloop.delivery.slots import COLOURS
+from recloop.serving.guard import OPEN
 from recloop.settings import Places
 
 ROOT = Path(__file__).parents[2]
@@ -150,7 +151,7 @@ def test_what_stays_has_probes_of_paths_that_are_open(name):
         if asked := container[probe].get("httpGet"):
             assert asked["port"] in ports
             path = asked["path"]
-            assert path in BENTOML if "slot" in name else SCOPES[path] == "open", path
+            assert path in BENTOML if "slot" in name else SCOPES[path] == OPEN, path
 
 
 def words(container):
