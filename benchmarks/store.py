@@ -69,12 +69,15 @@ def one_by_one(engine: Engine, acts: list[Event], clients: int) -> None:
 
 
 def synchronisations(folder: Path, seconds: float = 1.0) -> float:
-    """How often per second the disk takes a page and says that it has it."""
-    page, count = os.urandom(4096), 0
+    """How often per second the disk takes a page over an old one, as into a log, and says that it has it."""
+    size, count = 4096, 0
+    page = os.urandom(size)
     with (folder / "probe").open("wb", buffering=0) as file:
+        file.write(page * 1024)
+        os.fsync(file.fileno())
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
-            file.write(page)
+            os.pwrite(file.fileno(), page, count % 1024 * size)
             os.fdatasync(file.fileno())
             count += 1
     return count / seconds
