@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,13 +92,14 @@ def test_a_gateway_that_is_killed_under_load_fails_no_request(tmp_path, nothing_
     try:
         with balanced(ports) as url:
             until(lambda: reached(url) == 200)
-            time.sleep(1.5)  # until both are known to be up
             with Load(url) as load:
+                until(lambda: asked(ports[0]) and asked(ports[1]))
                 load.more(300)
                 gateways[0].kill()
                 gateways[0].wait()
                 load.more(300)
                 gateways[0] = gateway_process(tmp_path, ports[0])
+                until(lambda: asked(ports[0]))
                 load.more(300)
                 gateways[1].kill()
                 gateways[1].wait()
@@ -114,6 +114,11 @@ def test_a_gateway_that_is_killed_under_load_fails_no_request(tmp_path, nothing_
             gateway.kill()
             gateway.wait()
         engine.dispose()
+
+
+def asked(port):
+    """Whether the gateway has given a slate since it was started."""
+    return 'route="/recommend"' in httpx.get(f"http://127.0.0.1:{port}/metrics").text
 
 
 def reached(url):
