@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS ?= true
 # A module's tests stay together, since they share what is slow to start.
 PARALLEL ?= --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test test-slow peers audit check format repro lock clean
+.PHONY: demo test test-slow peers services audit sbom check format repro lock clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/installed  ## the whole loop; DATA=folder for a public dataset
@@ -26,8 +26,16 @@ peers: .venv/installed  ## the Open Bandit Pipeline, beside which tests and benc
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
 	  obp==0.5.7 seaborn==0.13.2
 
+services:  ## PostgreSQL and HAProxy from Debian's or Ubuntu's packages; tests that need them skip without
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get -qq update && apt-get -qq install -y --no-install-recommends postgresql haproxy >/dev/null \
+	  || echo "PostgreSQL and HAProxy cannot be installed: their tests skip" >&2; fi
+
 audit: .venv/installed  ## known vulnerabilities of what is locked, and reports/sbom.json
 	@$(BIN)/python -m infra.audit
+
+sbom: .venv/installed  ## the bill alone
+	@$(BIN)/python -m infra.audit --bill
 
 check: .venv/installed
 	$(BIN)/ruff check .

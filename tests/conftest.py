@@ -1,7 +1,11 @@
 """Every test has a home of its own, and leaves nothing running in it."""
 
+import itertools
+
 import psutil
 import pytest
+
+from tests.postgres import Absent, Cluster
 
 
 @pytest.fixture(autouse=True)
@@ -21,3 +25,29 @@ def nothing_left():
     for process in left:
         process.kill()
     assert not left
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A server with a database for each test that asks; skips where there is none."""
+    try:
+        cluster = Cluster()
+    except Absent as error:
+        pytest.skip(str(error))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_store(request, tmp_path):
+    """Gives the URL of an empty store, another one at each call; the test runs on both engines."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres").new
+    numbers = itertools.count()
+    return lambda: f"sqlite:///{tmp_path}/s{next(numbers)}.db"
+
+
+@pytest.fixture
+def store_url(new_store):
+    """The URL of an empty store, on both engines."""
+    return new_store()

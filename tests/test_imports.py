@@ -13,7 +13,7 @@ EVERYWHERE = {"numpy", "pydantic", "recloop", "tqdm"}
 ROOMS: dict[str, set[str]] = {
     "schema": {"pyarrow"},
     "settings": {"pydantic_settings", "ruamel", "filelock"},
-    "store": {"sqlalchemy", "cryptography", "pyarrow"},
+    "store": {"sqlalchemy", "alembic", "cryptography", "pyarrow"},
     "intake": {"duckdb", "polars", "pyarrow", "sqlalchemy"},
     "quality": {"great_expectations", "polars", "duckdb", "pandas", "pyarrow"},
     "features": {"duckdb", "polars", "pyarrow"},

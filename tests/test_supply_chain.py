@@ -2,12 +2,13 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from infra.audit import verdict
+from infra.audit import LOCK, verdict, write_bill
 from recloop.policy.retrieval import Lists
 from recloop.serving.build import BuildError, bento_folder, serve_command
 
@@ -134,6 +135,20 @@ def test_an_audit_fails_for_a_vulnerability_and_says_what_was_not_audited(rows, 
     assert found == status
     assert says in lines[-1]
     assert (status == 1) == any("PYSEC-1, fixed in 2" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_the_bill_names_exactly_what_is_locked(tmp_path):
+    if trouble := write_bill(tmp_path / "sbom.json"):
+        pytest.skip(f"cyclonedx-bom cannot be had: {trouble}")
+    bill = json.loads((tmp_path / "sbom.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    locked = re.findall(r"^([a-z0-9._-]+)(?:\[.*\])?==([^ ;+\n]+)", (ROOT / LOCK).read_text(), re.MULTILINE)
+    found = {(one["name"], one["version"].partition("+")[0]): one for one in bill["components"]}
+    assert set(found) == set(locked)
+    assert len(locked) > 300
+    for (name, _), one in found.items():
+        assert one["purl"].startswith(f"pkg:pypi/{name}@")
 
 
 @pytest.mark.parametrize("report", ["", "{", "[]", "null"])

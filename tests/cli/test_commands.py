@@ -5,12 +5,13 @@ import socket
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 from typer.testing import CliRunner
 
 from recloop.cli import app
 from recloop.schema import Item
 from recloop.settings import places
-from recloop.store import Refused, add_items, append, open_store
+from recloop.store import Refused, add_items, append, open_store, versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,6 +49,15 @@ def test_doctor_names_a_port_that_is_taken_and_what_to_do(run, monkeypatch):
 
 def taken_port(_: object) -> int:
     return places().blue_port
+
+
+def test_an_older_store_is_upgraded_by_one_command_that_every_other_names(run):
+    versions.upgrade(create_engine(places().store), "0001")
+    refused = run("status")
+    assert refused.exit_code == 1
+    assert "recloop store upgrade" in " ".join(refused.stderr.split())
+    assert json.loads(run("store", "upgrade", "--json").stdout) == {"before": "0001", "after": versions.HEAD}
+    assert run("status").exit_code == 0
 
 
 def test_status_of_an_empty_home(run):

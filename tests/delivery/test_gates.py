@@ -20,8 +20,8 @@ WELL = SlotFigures(asked=200, failed=0, p99_ms=20.0)
 
 
 @pytest.fixture
-def engine(tmp_path):
-    engine = open_store(f"sqlite:///{tmp_path}/s.db")
+def engine(store_url):
+    engine = open_store(store_url)
     rollout.install(engine, "blue", Target("http://127.0.0.1:1", "old"), "test", "first")
     return engine
 

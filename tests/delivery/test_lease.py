@@ -43,10 +43,9 @@ FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
-def url(tmp_path):
-    url = f"sqlite:///{tmp_path}/s.db"
-    rollout.install(open_store(url), "blue", OLD, "test", "first")
-    return url
+def url(store_url):
+    rollout.install(open_store(store_url), "blue", OLD, "test", "first")
+    return store_url
 
 
 def test_a_second_controller_is_told_who_is_under_way(url):
@@ -165,27 +164,27 @@ def run_killed(url: str, dies: tuple[int, str]) -> None:
     engine.dispose()
 
 
-def killed_runs(tmp_path, count, seed=7):
+def killed_runs(new_store, count, seed=7):
     rng = random.Random(seed)
     moments = [(n, moment) for n in range(1, len(WAY) + 2) for moment in ("before", "within", "after")]
     order = moments * (count // len(moments) + 1)
     rng.shuffle(order)
-    for run, dies in enumerate(order[:count]):
-        url = f"sqlite:///{tmp_path}/{run}.db"
+    for dies in order[:count]:
+        url = new_store()
         engine = open_store(url)
         rollout.install(engine, "blue", OLD, "test", "first")
         engine.dispose()  # a connection must not cross a fork
         run_killed(url, dies)
 
 
-def test_a_controller_that_is_killed_at_a_transition_is_replaced(tmp_path):
-    killed_runs(tmp_path, 3)
+def test_a_controller_that_is_killed_at_a_transition_is_replaced(new_store):
+    killed_runs(new_store, 3)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_controller_that_is_killed_anywhere_is_replaced(tmp_path):
-    killed_runs(tmp_path, int(os.environ.get("RECLOOP_KILLS", "200")))
+def test_a_controller_that_is_killed_anywhere_is_replaced(new_store):
+    killed_runs(new_store, int(os.environ.get("RECLOOP_KILLS", "200")))
 
 
 def test_a_dead_controller_s_rollout_is_taken_over_within_five_seconds(url):

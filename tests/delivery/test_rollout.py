@@ -17,8 +17,8 @@ OLD, NEW = Target("http://127.0.0.1:1", "old"), Target("http://127.0.0.1:2", "ne
 
 
 @pytest.fixture
-def engine(tmp_path):
-    engine = open_store(f"sqlite:///{tmp_path}/s.db")
+def engine(store_url):
+    engine = open_store(store_url)
     rollout.install(engine, "blue", OLD, "test", "first")
     return engine
 
@@ -91,8 +91,8 @@ def test_a_challenger_may_not_take_the_champion_s_slot(engine):
     assert rollout.current(engine).state == "pending", "state and routing change together or not at all"
 
 
-def test_without_a_champion_there_is_nothing_to_challenge(tmp_path):
-    engine = open_store(f"sqlite:///{tmp_path}/empty.db")
+def test_without_a_champion_there_is_nothing_to_challenge(store_url):
+    engine = open_store(store_url)
     with pytest.raises(Conflict, match="install the first slot"):
         rollout.begin(engine, "new", "test", "try")
     assert count(engine, rollouts) == 0
@@ -107,9 +107,9 @@ def test_a_slot_that_stands_by_can_be_retired(engine):
 
 
 @pytest.mark.parametrize("rivals", [(rollout.promote, rollout.promote), (rollout.promote, rollout.abort)])
-def test_of_controllers_that_race_exactly_one_wins(tmp_path, rivals):
-    for attempt in range(8):
-        url = f"sqlite:///{tmp_path}/{attempt}.db"
+def test_of_controllers_that_race_exactly_one_wins(new_store, rivals):
+    for _ in range(8):
+        url = new_store()
         engine = open_store(url)
         rollout.install(engine, "blue", OLD, "test", "first")
         opened = canary(engine)
@@ -138,8 +138,8 @@ def test_of_controllers_that_race_exactly_one_wins(tmp_path, rivals):
         assert count(engine, routing) == 3
 
 
-def test_of_rollouts_that_begin_at_once_one_is_open(tmp_path):
-    url = f"sqlite:///{tmp_path}/s.db"
+def test_of_rollouts_that_begin_at_once_one_is_open(store_url):
+    url = store_url
     rollout.install(open_store(url), "blue", OLD, "test", "first")
     begun, gate = [], threading.Barrier(6)
 

@@ -22,8 +22,8 @@ STEPS = RULES.model_copy(update={"canary_steps": SHARES[:-1], "canary_share": SH
 
 
 @pytest.fixture
-def engine(tmp_path):
-    engine = open_store(f"sqlite:///{tmp_path}/s.db")
+def engine(store_url):
+    engine = open_store(store_url)
     rollout.install(engine, "blue", OLD, "test", "first")
     return engine
 

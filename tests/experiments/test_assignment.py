@@ -20,8 +20,8 @@ PEOPLE = [f"u{n}" for n in range(20_000)]
 
 
 @pytest.fixture
-def engine(tmp_path):
-    return open_store(f"sqlite:///{tmp_path}/s.db")
+def engine(store_url):
+    return open_store(store_url)
 
 
 def planned(name="one", first=0, last=BUCKETS, layer="main", arms=ARMS):

@@ -21,8 +21,8 @@ HANGUL = re.compile("[가-힣]")
 
 
 @pytest.fixture
-def engine(tmp_path):
-    return open_store(f"sqlite:///{tmp_path}/s.db")
+def engine(store_url):
+    return open_store(store_url)
 
 
 def planned(**changes):

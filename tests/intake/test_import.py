@@ -21,8 +21,8 @@ DATASETS = Path(os.environ.get("RECLOOP_DATASETS", ROOT.parent / "shared" / "dat
 
 
 @pytest.fixture
-def engine(tmp_path):
-    return open_store(f"sqlite:///{tmp_path}/s.db")
+def engine(store_url):
+    return open_store(store_url)
 
 
 @dataclass

@@ -93,7 +93,7 @@ def test_no_line_crashes_the_parser(line):
     assert found is None or found[1].item_id
 
 
-def test_a_log_is_imported_once(tmp_path):
+def test_a_log_is_imported_once(tmp_path, store_url):
     log = tmp_path / "access.log"
     log.write_text(
         combined("GET /items/i7?uid=u1 HTTP/1.1")
@@ -101,7 +101,7 @@ def test_a_log_is_imported_once(tmp_path):
         + combined("GET / HTTP/1.1")
         + "torn lin"
     )
-    engine = open_store(f"sqlite:///{tmp_path}/s.db")
+    engine = open_store(store_url)
     report = import_into(engine, ServerLog(log), progress=False)
     table = report.tables["lines"]
     assert (table.read, table.kept, table.quarantined) == (4, 2, 1)

@@ -20,8 +20,8 @@ ALERT = Alert("quiet", "critical", "no feedback", {"hours": 30.0})
 
 
 @pytest.fixture
-def engine(tmp_path):
-    return open_store(f"sqlite:///{tmp_path}/s.db")
+def engine(store_url):
+    return open_store(store_url)
 
 
 def test_psi_is_its_definition():

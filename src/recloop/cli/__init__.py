@@ -1,10 +1,29 @@
 """``recloop ...``: run the system, look at it, and steer it."""
 
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
-from recloop.cli import ablate, benchmark, data, doctor, experiment, rollout, search, system, token
+from recloop.cli import ablate, benchmark, data, doctor, experiment, rollout, search, store, system, token
+from recloop.cli.show import stop
+from recloop.store import StoreError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+class Commands(TyperGroup):
+    """Whatever needs the store ends with a sentence where it cannot be used."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except StoreError as error:
+            stop(str(error))
+
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
+)
 app.command()(system.up)
 app.command()(system.down)
 app.command()(system.status)
@@ -17,4 +36,5 @@ app.add_typer(data.data, name="data")
 app.add_typer(data.quarantine, name="quarantine")
 app.add_typer(experiment.experiment, name="experiment")
 app.add_typer(rollout.rollout, name="rollout")
+app.add_typer(store.store, name="store")
 app.add_typer(token.token, name="token")

@@ -13,6 +13,7 @@ from recloop.schema import Slate
 from recloop.serving.messages import Ask
 
 LONGEST_ANSWER = 1 << 20  # bytes
+SLOT_HEADER = "x-recloop-slot"  # the colour, for a router between gateway and slots
 IN_A_ROW = 5  # failures after which a slot rests: it is asked last
 REST_SECONDS = 1.0  # between two tries of a slot that rests
 IDLE_SECONDS = 4  # below the five after which a slot's server closes an idle connection
@@ -73,7 +74,7 @@ class Exchange:
         """
         begun, outcome = time.perf_counter(), "ok"
         try:
-            raw = await self._post(target.url, wanted, request_id)
+            raw = await self._post(colour, target.url, wanted, request_id)
             slate = believe(raw, wanted, request_id, target.policy, known)
         except SlotFailure as failure:
             outcome = failure.outcome
@@ -87,8 +88,9 @@ class Exchange:
             self._meters.asked.labels(colour, target.policy, outcome).inc()
             self._meters.slot_seconds.labels(colour, target.policy).observe(time.perf_counter() - begun)
 
-    async def _post(self, url: str, wanted: Ask, request_id: str) -> bytes:
-        headers = {"content-type": "application/json", "x-request-id": request_id} | self._headers
+    async def _post(self, colour: str, url: str, wanted: Ask, request_id: str) -> bytes:
+        headers = {"content-type": "application/json", "x-request-id": request_id, SLOT_HEADER: colour}
+        headers |= self._headers
         body = msgspec.json.encode(wanted)
         raw = bytearray()
         try:

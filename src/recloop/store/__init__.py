@@ -4,7 +4,8 @@
 """
 
 from recloop.store.catalogue import add_items, find_items
-from recloop.store.engine import StoreError, fault_of, open_store, recall, remember
+from recloop.store.engine import fault_of, open_store, recall, remember, upgrade_store
+from recloop.store.errors import StoreError
 from recloop.store.log import Exposure, Refused, append, history, popular, write
 from recloop.store.people import (
     PURPOSES,
@@ -37,5 +38,6 @@ __all__ = [
     "recall",
     "remember",
     "set_consent",
+    "upgrade_store",
     "write",
 ]

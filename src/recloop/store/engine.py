@@ -1,47 +1,134 @@
-"""One engine for SQLite and PostgreSQL; SQLite in WAL mode with full synchronisation."""
+"""One engine for SQLite and PostgreSQL: SQLite in WAL mode with full synchronisation, PostgreSQL by psycopg.
+
+Both run at their default isolation, SQLite's one writer and PostgreSQL's READ COMMITTED: what must not be
+lost to a race is a compare-and-set or a unique key, which hold on both.
+"""
 
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, select
+from sqlalchemy import (
+    URL,
+    Cast,
+    Column,
+    Connection,
+    Engine,
+    String,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
-from recloop.store.tables import facts, metadata
+from recloop.store import versions
+from recloop.store.errors import StoreError
+from recloop.store.tables import facts
 
-SCHEMA_VERSION = "1"
-
-
-class StoreError(RuntimeError):
-    """The store cannot be opened or used; the message says what to do."""
+T = TypeVar("T")
+# A client that hangs within a transaction loses it, and with it the rows that it holds up.
+OPTIONS = "-c idle_in_transaction_session_timeout=60s"
+BROKEN = {"40P01", "40001"}  # a deadlock that the server broke; a serialisation that failed
+ATTEMPTS = 5
+MANY = 16  # rows, from which on arrays are faster than values
+BUSY_SECONDS = 15  # that SQLite waits for another who writes
 
 
 def open_store(url: str) -> Engine:
-    """Open the store at a SQLAlchemy URL and make its tables where they are missing.
+    """Open the store at a SQLAlchemy URL; an empty database gets its tables.
 
     Raises:
-        StoreError: the place cannot be written, the file is no database, or it was made by
-            another version of the schema.
+        StoreError: the URL is none, the server does not answer, the place cannot be written, the file is no
+            database, or it has another version than this program; the message says what to do.
     """
-    parsed = make_url(url)
-    is_sqlite = parsed.get_backend_name() == "sqlite"
+    engine, version = _look(url)
+    if version is None:
+        upgrade(engine)
+    else:
+        versions.require(version)
+    return engine
+
+
+def upgrade_store(url: str) -> tuple[str | None, str]:
+    """Bring a store to this program's version, all or nothing; the versions before and after.
+
+    Raises:
+        StoreError: as ``open_store``, or the store is newer than this program.
+    """
+    engine, before = _look(url)
+    if before is not None:
+        versions.refuse_newer(before)
+    upgrade(engine)
+    engine.dispose()
+    return before, versions.HEAD
+
+
+def upgrade(engine: Engine) -> None:
+    """Apply the migrations that are missing."""
     try:
+        versions.upgrade(engine)
+    except (DatabaseError, OSError) as error:
+        raise StoreError(_cannot("upgrade", engine.url, error)) from error
+
+
+def _look(url: str) -> tuple[Engine, str | None]:
+    """The engine and the version of what is there."""
+    try:
+        parsed = make_url(url)
+        is_sqlite = parsed.get_backend_name() == "sqlite"
         if is_sqlite and parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url)
+        engine = create_engine(parsed) if is_sqlite else create_engine(parsed, **_client(parsed))
         if is_sqlite:
             event.listen(engine, "connect", _durable)
-        metadata.create_all(engine)
-        with engine.begin() as connection:
-            version = remember(connection, "schema", SCHEMA_VERSION)
-    except (DatabaseError, OSError) as error:
+        return engine, versions.read(engine)
+    except (ArgumentError, NoSuchModuleError) as error:
         raise StoreError(
-            f"cannot open the store at {parsed.render_as_string(hide_password=True)}: {error}."
-            " Check that the folder can be written, that the disk is not full and that the file is a database"
+            f"RECLOOP_STORE_URL names no database: {error}. It is sqlite:////path/to/store.db or"
+            " postgresql://user:password@host/name"
         ) from error
-    if version != SCHEMA_VERSION:
-        raise StoreError(f"the store has schema {version}, this program needs {SCHEMA_VERSION}")
-    return engine
+    except (DatabaseError, OSError) as error:
+        raise StoreError(_cannot("open", parsed, error)) from error
+
+
+def _client(url: URL) -> dict:
+    """A dead server is noticed before a connection is used again; the URL's own options hold."""
+    given = {"connect_timeout": 5, "application_name": "recloop", "options": OPTIONS}
+    return {
+        "pool_pre_ping": True,
+        "connect_args": {name: value for name, value in given.items() if name not in url.query},
+    }
+
+
+def _cannot(what: str, url: URL, error: Exception) -> str:
+    remedy = (
+        "Check that the folder can be written, that the disk is not full and that the file is a database"
+        if url.get_backend_name() == "sqlite"
+        else "Check that the server runs, and the host, the name and the password in RECLOOP_STORE_URL"
+    )
+    return f"cannot {what} the store at {url.render_as_string(hide_password=True)}: {error}. {remedy}"
+
+
+def in_transaction(engine: Engine, act: Callable[[Connection], T]) -> T:
+    """What ``act`` gives, in one transaction; done again where PostgreSQL undid it to break a deadlock."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            with engine.begin() as connection:
+                return act(connection)
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) not in BROKEN:
+                raise
+    with engine.begin() as connection:
+        return act(connection)
 
 
 def fault_of(error: Exception) -> str:
@@ -54,9 +141,17 @@ def fault_of(error: Exception) -> str:
 
 
 def _durable(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as error:  # for a new file this does not wait for another who does it
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA busy_timeout=15000")
 
 
 def take_turn(connection: Connection) -> None:
@@ -67,21 +162,56 @@ def take_turn(connection: Connection) -> None:
 
 def insert_or_ignore(connection: Connection, table: Table, rows: list[dict]) -> int:
     """Insert rows, leaving out those whose unique key is there already; returns how many went in."""
+    return len(insert_new(connection, table, rows, list(table.primary_key)))
+
+
+def insert_new(connection: Connection, table: Table, rows: list[dict], keys: list[Column]) -> set[tuple]:
+    """``insert_or_ignore``; returns the keys of those that went in.
+
+    SQLite gets the rows as values. PostgreSQL gets many rows as an array for each column: the statement is
+    then the same for any number of rows, so that client and server read it once.
+    """
     if not rows:
-        return 0
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows).rowcount
+        return set()
+    rows = _in_order(table, rows)
+    statement = _insert(connection, table)
+    given: list[dict] | dict = rows
+    if connection.dialect.name == "postgresql" and len(rows) >= MANY:
+        columns = [table.c[name] for name in rows[0]]
+        statement = statement.from_select(columns, select(*[func.unnest(_array(c)) for c in columns]))
+        given = {name: [row[name] for row in rows] for name in rows[0]}
+    result = connection.execute(statement.on_conflict_do_nothing().returning(*keys), given)
+    return {tuple(row) for row in result}
+
+
+def _array(column: Column) -> Cast:
+    """A parameter for all of a column's values. Text has no length here, which would cut what is too long."""
+    kind = Text() if isinstance(column.type, String) else column.type
+    return cast(bindparam(column.name), postgresql.ARRAY(kind))
 
 
 def upsert(connection: Connection, table: Table, rows: list[dict]) -> None:
     """Insert rows, replacing those whose primary key is there already."""
     if not rows:
         return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
+    statement = _insert(connection, table)
     keys = [column.name for column in table.primary_key]
     others = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=others), rows)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=keys, set_=others), _in_order(table, rows)
+    )
+
+
+def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+
+
+def _in_order(table: Table, rows: list[dict]) -> list[dict]:
+    """By primary key, where rows have it: everybody waits in the same order, so that nobody deadlocks."""
+    keys = [column.name for column in table.primary_key]
+    if not all(key in rows[0] for key in keys):
+        return rows
+    return sorted(rows, key=lambda row: [row[key] for key in keys])
 
 
 def remember(connection: Connection, name: str, value: str) -> str:

@@ -19,10 +19,11 @@ from sqlalchemy import (
 )
 
 from recloop.schema import Event, Impression, now_us
-from recloop.store.engine import insert_or_ignore
+from recloop.store.engine import in_transaction, insert_new, insert_or_ignore
 from recloop.store.tables import events, exposures, impressions, items, quarantine, users
 
 CHUNK = 5000
+MISSING = "\ufffd"  # in place of NUL, which PostgreSQL does not take
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,19 @@ class Exposure:
     ts: int
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What one caller adds to the log."""
+
+    shown: Sequence[Impression] = ()
+    acts: Sequence[Event] = ()
+    refused: Sequence[Refused] = ()
+    met: Sequence[Exposure] = ()
+
+    def __len__(self) -> int:
+        return len(self.shown) + len(self.acts) + len(self.refused) + len(self.met)
+
+
 def write(
     connection: Connection,
     shown: Iterable[Impression] = (),
@@ -59,31 +73,58 @@ def write(
     Returns:
         How many impressions and events were new.
     """
-    new = 0
-    shown = list(shown)
+    return write_all(connection, [Rows(list(shown), list(acts), list(refused), list(met))])[0]
+
+
+def write_all(connection: Connection, callers: Sequence[Rows]) -> list[int]:
+    """``write`` for many callers at once, table by table; how many rows of each were new."""
+    shown = [row for caller in callers for row in caller.shown]
+    acts = [row for caller in callers for row in caller.acts]
     first_seen = {row.user_id: row.ts for row in shown}
     strangers = [
         {"user_id": user_id, "attributes": "{}", "created_at": ts} for user_id, ts in first_seen.items()
     ]
     insert_or_ignore(connection, users, strangers)
-    insert_or_ignore(connection, exposures, [asdict(row) for row in met])
-    for table, rows in ((impressions, shown), (events, list(acts))):
-        dicts = [row.model_dump(mode="json") for row in rows]
+    met = [asdict(row) for caller in callers for row in caller.met]
+    insert_or_ignore(connection, exposures, met)
+    new = set()
+    for table, rows, keys in (
+        (impressions, shown, [impressions.c.request_id, impressions.c.position]),
+        (events, acts, [events.c.event_id]),
+    ):
+        dicts = [_dumped(row) for row in rows]
         for start in range(0, len(dicts), CHUNK):
-            new += insert_or_ignore(connection, table, dicts[start : start + CHUNK])
-    bad = [
-        {
-            "source": row.source,
-            "kind": row.kind,
-            "reason": row.reason,
-            "body": json.dumps(row.body, default=str)[:65536],
-            "ts": now_us(),
-        }
-        for row in refused
-    ]
+            new |= insert_new(connection, table, dicts[start : start + CHUNK], keys)
+    bad = [_quarantined(row) for caller in callers for row in caller.refused]
     if bad:
         connection.execute(quarantine.insert(), bad)
-    return new
+    return [_taken(caller, new) for caller in callers]
+
+
+def _dumped(row: Impression | Event) -> dict:
+    """A row as the table has it; what a client says of its device is the only free text."""
+    found = row.model_dump(mode="json")
+    if "\0" in found.get("device", ""):
+        found["device"] = found["device"].replace("\0", MISSING)
+    return found
+
+
+def _taken(caller: Rows, new: set[tuple]) -> int:
+    """How many of the caller's rows are new; of the same row twice the first is."""
+    keys = [(row.request_id, row.position) for row in caller.shown]
+    mine = {*keys, *((row.event_id,) for row in caller.acts)} & new
+    new -= mine
+    return len(mine)
+
+
+def _quarantined(row: Refused) -> dict:
+    return {
+        "source": row.source,
+        "kind": row.kind,
+        "reason": row.reason and row.reason.replace("\0", MISSING),
+        "body": json.dumps(row.body, default=str)[:65536],
+        "ts": now_us(),
+    }
 
 
 def append(
@@ -93,8 +134,7 @@ def append(
     refused: Sequence[Refused] = (),
 ) -> int:
     """Add to the log in one transaction: when it returns, the rows are on disk."""
-    with engine.begin() as connection:
-        return write(connection, shown, acts, refused)
+    return in_transaction(engine, lambda connection: write(connection, shown, acts, refused))
 
 
 def history(engine: Engine, user_id: str, limit: int, rating_positive: float) -> list[str]:

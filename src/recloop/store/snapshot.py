@@ -2,16 +2,22 @@
 
 import hashlib
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.exc import OperationalError
 
 from recloop.schema.arrow import TABLES
 from recloop.store.engine import recall
+from recloop.store.errors import StoreError
 from recloop.store.tables import events, impressions, items, users
+
+TRIES = 10
+LOCKED = "55P03"  # PostgreSQL: no lock within its lock_timeout
 
 
 @dataclass(frozen=True)
@@ -42,14 +48,42 @@ class Watermark:
 
 
 def watermark(engine: Engine) -> Watermark:
-    """Where the log stands now."""
+    """Where the log stands now: no row will come any more whose number is not above it.
+
+    Raises:
+        StoreError: somebody has been writing in one transaction for too long, so that nobody can tell.
+    """
     digest = hashlib.sha256()
+    last = _settled(engine)
     with engine.connect() as connection:
-        last = [connection.execute(select(func.max(t.c.seq))).scalar() or 0 for t in (impressions, events)]
         for table in (users, items):
             for row in connection.execute(select(table).order_by(*table.primary_key)):
                 digest.update(repr(tuple(row)).encode())
     return Watermark(recall(engine, "source") or "own", last[0], last[1], digest.hexdigest())
+
+
+def _settled(engine: Engine) -> list[int]:
+    """The last numbers of impressions and events below which all have come.
+
+    PostgreSQL numbers a row when it is inserted and shows it when its transaction ends, so that a smaller
+    number can show later. Its SHARE lock waits until who writes has ended, and holds others up meanwhile:
+    half a second at most, which is shorter than the second after which a deadlock is looked for.
+    """
+    newest = [select(func.max(t.c.seq)) for t in (impressions, events)]
+    for attempt in range(TRIES):
+        try:
+            with engine.begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text("SET LOCAL lock_timeout = '500ms'"))
+                    connection.execute(text("LOCK TABLE impressions, events IN SHARE MODE"))
+                return [connection.execute(query).scalar() or 0 for query in newest]
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != LOCKED:
+                raise
+        time.sleep(0.2 * attempt)
+    raise StoreError(
+        "somebody writes to the log in one long transaction, as an import does: try again after its end"
+    )
 
 
 def write_snapshot(engine: Engine, mark: Watermark, directory: Path) -> dict[str, int]:

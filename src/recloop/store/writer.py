@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from recloop.schema import Event, Impression
-from recloop.store.engine import take_turn
-from recloop.store.log import Exposure, Refused, write
+from recloop.store.engine import in_transaction, take_turn
+from recloop.store.log import Exposure, Refused, Rows, write_all
 
 AT_ONCE = 256  # batches of one transaction
 
@@ -27,14 +27,8 @@ class Busy(RuntimeError):
 
 @dataclass
 class _Job:
-    shown: Sequence[Impression]
-    acts: Sequence[Event]
-    refused: Sequence[Refused]
-    met: Sequence[Exposure]
+    rows: Rows
     done: Future[int] = field(default_factory=Future)
-
-    def __len__(self) -> int:
-        return len(self.shown) + len(self.acts) + len(self.refused) + len(self.met)
 
 
 class Writer:
@@ -62,11 +56,11 @@ class Writer:
         Raises:
             Busy: too many rows wait.
         """
-        job = _Job(shown, acts, refused, met)
+        job = _Job(Rows(shown, acts, refused, met))
         with self._counting:
-            if self._waiting and self._waiting + len(job) > self._capacity:
+            if self._waiting and self._waiting + len(job.rows) > self._capacity:
                 raise Busy(f"{self._waiting} rows are waiting to be written")
-            self._waiting += len(job)
+            self._waiting += len(job.rows)
         self._jobs.put(job)
         return job.done
 
@@ -95,16 +89,19 @@ class Writer:
             if jobs:
                 self._commit(jobs)
                 with self._counting:
-                    self._waiting -= sum(map(len, jobs))
+                    self._waiting -= sum(len(job.rows) for job in jobs)
 
     def _commit(self, jobs: list[_Job]) -> None:
         """Write those whose callers still wait when it is our turn."""
         begun: list[_Job] = []
+
+        def write_begun(connection: Connection) -> list[int]:
+            take_turn(connection)
+            begun[:] = [job for job in jobs if job.done.running() or job.done.set_running_or_notify_cancel()]
+            return write_all(connection, [job.rows for job in begun])
+
         try:
-            with self._engine.begin() as connection:
-                take_turn(connection)
-                begun = [job for job in jobs if job.done.running() or job.done.set_running_or_notify_cancel()]
-                counts = [write(connection, job.shown, job.acts, job.refused, job.met) for job in begun]
+            counts = in_transaction(self._engine, write_begun)
         except Exception as error:
             failed = begun or [job for job in jobs if job.done.set_running_or_notify_cancel()]
             if len(failed) > 1 and not isinstance(error, OperationalError):

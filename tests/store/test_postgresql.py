@@ -1,0 +1,201 @@
+"""What PostgreSQL brings: numbers before commits, deadlocks, lost connections, a server that is killed."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+from sqlalchemy import event, func, select, text
+
+from recloop.schema import Item
+from recloop.store import (
+    StoreError,
+    add_items,
+    append,
+    open_store,
+    snapshot,
+    watermark,
+    write,
+    write_snapshot,
+)
+from recloop.store.engine import in_transaction
+from recloop.store.tables import events, impressions, items, users
+from tests.postgres import Absent, Cluster
+from tests.store.test_store import CHILD, click, impression
+
+
+@pytest.fixture
+def engine(postgres):
+    return open_store(postgres.new())
+
+
+def seen(engine, mark):
+    """Rows up to a mark, now."""
+    with engine.connect() as connection:
+        return [
+            connection.execute(select(func.count()).select_from(t).where(t.c.seq <= last)).scalar()
+            for t, last in ((impressions, mark.impressions), (events, mark.events))
+        ]
+
+
+def run_all(work):
+    failed = []
+
+    def safely(one):
+        try:
+            one()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=safely, args=(one,)) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failed
+
+
+def test_a_mark_waits_for_a_smaller_number_that_is_not_committed_yet(engine, monkeypatch):
+    monkeypatch.setattr(snapshot, "TRIES", 1)
+    with engine.connect() as slow:
+        write(slow, acts=[click(1)])
+        append(engine, acts=[click(2)])  # has the greater number, and is there at once
+        with pytest.raises(StoreError, match="one long transaction"):
+            watermark(engine)
+        slow.commit()
+    assert watermark(engine).events == 2
+    with engine.connect() as slow:  # who gives up leaves a gap, and nobody waits for it
+        write(slow, acts=[click(3)])
+        slow.rollback()
+    append(engine, acts=[click(4)])
+    assert watermark(engine).events == 4
+
+
+def test_nothing_appears_below_a_mark(new_store):
+    engine, over = open_store(new_store()), threading.Event()
+    marks = []
+
+    def tell(start):
+        def work():
+            for n in range(start, start + 60):
+                append(engine, [impression(n)], [click(n)])
+
+        return work
+
+    def look():
+        while not over.is_set():
+            mark = watermark(engine)
+            marks.append((mark, seen(engine, mark)))
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    failed = run_all([tell(1000 * t) for t in range(4)])
+    over.set()
+    looker.join()
+    assert failed == []
+    assert len(marks) > 3
+    assert [seen(engine, mark) for mark, _ in marks] == [count for _, count in marks]
+
+
+def test_a_snapshot_has_the_same_bytes_on_both(engine, tmp_path):
+    other = open_store(f"sqlite:///{tmp_path}/s.db")
+    for number, store in enumerate((engine, other)):
+        add_items(store, [Item(item_id=i, title=i, price=0.1) for i in ("b", "A", "a1", "a-1", "_")])
+        append(store, [impression(n, f"{'uU'[n % 2]}{n}") for n in range(50)], [click(n) for n in range(9)])
+        write_snapshot(store, watermark(store), tmp_path / str(number))
+    assert watermark(engine) == watermark(other)
+    for file in (tmp_path / "0").iterdir():
+        assert file.read_bytes() == (tmp_path / "1" / file.name).read_bytes(), file.name
+
+
+SLOWLY = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.03); RETURN NEW; END';
+CREATE TRIGGER slowly BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION wait();
+"""
+
+
+def test_who_meets_the_same_people_in_another_order_waits_and_does_not_fail(engine):
+    with engine.begin() as connection:
+        connection.execute(text(SLOWLY))
+    broken, meet = [], threading.Barrier(4)
+    event.listen(engine, "handle_error", lambda context: broken.append(str(context.original_exception)))
+
+    def tell(t):
+        def work():
+            order = range(8) if t % 2 else range(7, -1, -1)
+            meet.wait(20)
+            append(engine, [impression(100 * t + p, f"p{p}") for p in order])
+
+        return work
+
+    assert run_all([tell(t) for t in range(4)]) == []
+    assert broken == [], "no deadlock had to be broken either"
+    assert watermark(engine).impressions == 4 * 8
+
+
+def test_a_deadlock_that_the_server_broke_is_tried_again(engine):
+    add_items(engine, [Item(item_id=i, title="t") for i in "ab"])
+    meet, tries = threading.Barrier(2), []
+
+    def change(first, second):
+        def act(connection):
+            tries.append(first)
+            change = items.update().values(title=items.c.title + first)
+            connection.execute(change.where(items.c.item_id == first))
+            if len(tries) <= 2:
+                meet.wait(20)
+            connection.execute(change.where(items.c.item_id == second))
+
+        return lambda: in_transaction(engine, act)
+
+    assert run_all([change("a", "b"), change("b", "a")]) == []
+    assert len(tries) == 3
+    with engine.connect() as connection:
+        assert set(connection.execute(select(func.length(items.c.title))).scalars()) == {3}
+
+
+def test_a_connection_that_the_server_has_closed_is_replaced(engine, postgres):
+    append(engine, acts=[click(1)])
+    with open_store(postgres.new()).connect() as other:
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        other.execute(text(end))
+    append(engine, acts=[click(2)])
+    assert watermark(engine).events == 2
+
+
+def test_what_is_acknowledged_survives_a_server_that_is_killed():
+    try:
+        cluster = Cluster("-c listen_addresses=")
+    except Absent as error:
+        pytest.skip(str(error))
+    try:
+        url = cluster.new()
+        child = subprocess.Popen([sys.executable, "-c", CHILD, url], stdout=subprocess.PIPE, text=True,
+                                 stderr=subprocess.DEVNULL)  # fmt: skip
+        told = [int(child.stdout.readline()) for _ in range(100)]
+        cluster.kill()
+        told += [int(line) for line in child.stdout.read().split()]
+        child.wait()
+        cluster.start()
+        with open_store(url).connect() as connection:
+            kept = set(connection.execute(select(events.c.event_id)).scalars())
+        assert {f"e{n}" for n in told} <= kept
+    finally:
+        cluster.stop()
+
+
+def test_free_text_that_postgresql_cannot_hold_is_kept_without_it(new_store):
+    engine = open_store(new_store())
+    assert append(engine, [impression(1).model_copy(update={"device": "a\0b"})]) == 1
+    with engine.connect() as connection:
+        assert connection.execute(select(impressions.c.device)).scalar_one() == "a\ufffdb"
+        assert connection.execute(select(users.c.user_id)).scalar_one() == "u"
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:hush@127.0.0.1:1/x", "postgresql://me:hush@/x?host=/no/where"]
+)
+def test_a_server_that_does_not_answer_is_named_without_the_password(url):
+    with pytest.raises(StoreError, match="Check that the server runs") as told:
+        open_store(url)
+    assert "hush" not in str(told.value)
