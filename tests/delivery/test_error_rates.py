@@ -134,7 +134,12 @@ def test_one_that_is_much_worse_is_refused(engine):
 
 def test_the_simulation_goes_through_every_step(engine):
     small = PARAMS.model_copy(
-        update={"step_requests": 10, "canary_requests": 20, "non_inferiority_margin": 1.0}
+        update={
+            "step_requests": 10,
+            "canary_requests": 20,
+            "non_inferiority_margin": 1.0,
+            "max_error_rate": 0.1,
+        }  # fmt: skip
     )
     assert simulated(engine, 0, 1.0, small) == "promoted"
     assert [t.target for t in rollout.transitions_of(engine, 1)][::-1] == [

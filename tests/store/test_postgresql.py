@@ -14,11 +14,10 @@ from recloop.store import (
     append,
     open_store,
     snapshot,
-    watermark,
     write,
-    write_snapshot,
 )
 from recloop.store.engine import in_transaction
+from recloop.store.snapshot import watermark, write_snapshot
 from recloop.store.tables import events, impressions, items, users
 from tests.postgres import Absent, Cluster
 from tests.store.test_store import CHILD, click, impression

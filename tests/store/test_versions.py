@@ -22,8 +22,8 @@ from recloop.store import (
     recall,
     upgrade_store,
     versions,
-    watermark,
 )
+from recloop.store.snapshot import watermark
 from recloop.store.tables import metadata
 
 LATER = {  # tables that a store from before there were migrations lacks, by what had come when it was made
