@@ -139,7 +139,7 @@ def test_the_simulation_goes_through_every_step(engine):
             "canary_requests": 20,
             "non_inferiority_margin": 1.0,
             "max_error_rate": 0.1,
-        }  # fmt: skip
+        }
     )
     assert simulated(engine, 0, 1.0, small) == "promoted"
     assert [t.target for t in rollout.transitions_of(engine, 1)][::-1] == [
