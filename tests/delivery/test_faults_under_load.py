@@ -31,7 +31,13 @@ from tests.delivery.standin import Standin
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_left")]
 PLAN = load_params(PARAMS)
 STEPS = PLAN.delivery.model_copy(
-    update={"canary_steps": (0.3,), "canary_share": 0.5, "step_requests": 150, "bake_seconds": 0.0}
+    update={
+        "canary_steps": (0.3,),
+        "canary_share": 0.5,
+        "step_requests": 150,
+        "bake_seconds": 0.0,
+        "shadow_requests": 0,
+    }
 )
 
 
@@ -48,10 +54,12 @@ class World:
     def release(self):
         """Roll the challenger out by its gates; the rollout as it ended."""
         hands = Hands(
-            lambda: Verdict("offline", "pass", ""),
-            lambda: Target(self.slots[1].url, "new"),
-            lambda _: Verdict("smoke", "pass", ""),
-            self._ask,
+            judge=lambda: Verdict("offline", "pass", ""),
+            start=lambda: Target(self.slots[1].url, "new"),
+            smoke=lambda _: Verdict("smoke", "pass", ""),
+            ask=self._ask,
+            plan=dict,
+            ready=lambda _: Verdict("ready", "pass", ""),
         )
         opened = rollout.begin(self.engine, "new", "test", "try")
         with take(self.engine, "controller", patience=0) as lease:
