@@ -74,9 +74,12 @@ def test_two_learners_give_what_one_gives(name):
 def test_two_remote_env_runners_and_two_remote_learners_learn_too(name):
     chosen = agent(name, num_env_runners=2, num_learners=2, learning_rate=0.003 if name == "dqn" else 0.01)
     algorithm = build(chosen, 1, SHAPE, Maze)
-    steps = 120_000 if name == "impala" else 60_000  # its runners learn from rollouts of older weights
-    greedy = np.eye(ACTIONS)[learnt(algorithm, steps).argmax(1)]
-    assert (greedy * of_policy(greedy)).sum(1).mean() > 0.85 * exact().max(1).mean()
+    wanted, worth = 0.85 * exact().max(1).mean(), 0.0
+    for steps in (60_000, 120_000, 240_000) if name == "impala" else (60_000,):
+        if worth <= wanted:  # the more the machine has to do, the older are the weights that impala acts by
+            greedy = np.eye(ACTIONS)[learnt(algorithm, steps).argmax(1)]
+            worth = (greedy * of_policy(greedy)).sum(1).mean()
+    assert worth > wanted
     algorithm.stop()
 
 
