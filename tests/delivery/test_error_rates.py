@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from recloop.delivery import Target, rollout
 from recloop.delivery.gates import canary
-from recloop.delivery.meters import SlotFigures
+from recloop.delivery.tally import SlotFigures
 from recloop.experiments import place
 from recloop.settings.params import DeliveryParams
 from recloop.store import open_store
@@ -64,7 +64,7 @@ def simulated(engine, run, factor, params):
             number = rollout.step_of(engine, opened.id).number
             rollout.grow(engine, opened.id, number, "gate", verdict.told)
             share, *later = later
-            waited = 0
+            asked = failed = waited = 0
     rollout.abort(engine, opened.id, "test", "paused")
     return "paused"
 

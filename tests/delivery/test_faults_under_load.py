@@ -15,10 +15,9 @@ from sqlalchemy import select
 
 from recloop.delivery import Routing, Target, Verdict, read_routing, rollout
 from recloop.delivery.controller import Controller, Hands
-from recloop.delivery.gates import canary
 from recloop.delivery.lease import take
-from recloop.delivery.meters import slot_figures
 from recloop.delivery.processes import free_port
+from recloop.delivery.release import ask_gate
 from recloop.delivery.routing import write_routing
 from recloop.schema import Item, now_us
 from recloop.settings import load_params
@@ -69,8 +68,7 @@ class World:
         return rollout.find(self.engine, opened.id)
 
     def _ask(self, opened):
-        seen = slot_figures(httpx.get(f"{self.url}/metrics").text, opened.challenger)
-        return canary(self.engine, opened, STEPS, PLAN.reward, seen)
+        return ask_gate(PLAN.model_copy(update={"delivery": STEPS}), self.engine, opened)
 
     def canary_by_hand(self, share=0.5):
         opened = rollout.begin(self.engine, "new", "test", "try")

@@ -9,11 +9,13 @@ import pytest
 from sqlalchemy import select
 
 from recloop.delivery import Routing, Target, read_routing, rollout
+from recloop.delivery.presence import gather
 from recloop.delivery.processes import free_port
 from recloop.delivery.routing import write_routing
+from recloop.delivery.tally import shadow_name
 from recloop.schema import Item
 from recloop.store import add_items, open_store
-from recloop.store.tables import events
+from recloop.store.tables import events, gateways
 from tests.delivery.live import gateway_process, until
 from tests.delivery.standin import Standin
 
@@ -104,6 +106,31 @@ def test_workers_of_one_port_agree_count_together_and_are_replaced(tmp_path, eng
         gateway.wait(20)
     with engine.connect() as connection:
         assert len(connection.execute(select(events.c.event_id)).all()) == 40
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_the_gates_see_all_workers_and_a_shadow_is_not_counted_among_people(tmp_path, engine, slots):
+    port = free_port()
+    opened = rollout.begin(engine, "new", "test", "try")
+    rollout.start_shadow(engine, opened.id, "green", slots["green"], 1.0, "test", "go")
+    gateway = gateway_process(tmp_path, port, workers=2)
+    shadow = shadow_name(f"rollout-{opened.id}")
+    try:
+        until(lambda: gather(engine, shadow).alive == 2)
+        for n in range(40):
+            serves(port, f"u{n}")
+        until(lambda: gather(engine, shadow).counts.get("ok") == 40)
+        with engine.connect() as connection:
+            rows = connection.execute(select(gateways.c.counts)).scalars().all()
+        assert len(rows) == 2
+        assert all(shadow in row for row in rows), "each has served some"
+        assert counted(port, "recloop_slot_requests_total", policy="old") == 40
+        assert counted(port, "recloop_slot_requests_total", policy="new") == 0
+    finally:
+        gateway.terminate()
+        gateway.wait(20)
+    found = gather(engine, shadow)
+    assert (found.alive, found.silent, found.counts["ok"]) == (0, (), 40), "stopped in order, with its counts"
 
 
 def workers(gateway):

@@ -9,9 +9,11 @@ import pytest
 from sqlalchemy import func, select
 
 from recloop.delivery import Routing, Target, read_routing, rollout
-from recloop.delivery.meters import Meters, shadow_figures
+from recloop.delivery.presence import gather
 from recloop.delivery.shadow import UNDER_WAY
 from recloop.delivery.shadow_gate import effect, shadow
+from recloop.delivery.tally import Tally, shadow_figures, shadow_name
+from recloop.schema import Slate
 from recloop.store.tables import impressions
 from tests.delivery.live import Live, until
 from tests.delivery.standin import MODES, Standin
@@ -44,7 +46,8 @@ def shadowed(live, slots, share=1.0):
 
 
 def figures(live, opened):
-    return shadow_figures(live.client.get("/metrics").text, f"rollout-{opened.id}")
+    """As the gates see them, up to a second late."""
+    return shadow_figures(gather(live.engine, shadow_name(f"rollout-{opened.id}")).counts)
 
 
 def logged_policies(live):
@@ -103,23 +106,30 @@ def test_what_is_under_way_is_bounded(live, slots):
     slots[1].behave("hang")
     for n in range(UNDER_WAY + 30):
         live.ask(f"w{n}")
-    found = figures(live, opened)
-    assert found.dropped >= 30
+    until(lambda: figures(live, opened).dropped >= 30)
     until(lambda: figures(live, opened).asked >= UNDER_WAY)
     assert len(slots[1].seen()) >= UNDER_WAY
 
 
-WELL = Meters()
-for one in ("shadow", "champion"):
+def tallied():
+    """100 copies, whose slates have half of the items in common and scores one apart."""
+    well = Tally()
     for number in range(100):
-        WELL.shadow_seconds.labels("r", one).observe(0.004)
-        WELL.shadow_propensity.labels("r", one).observe(0.01 + number / 1000)
-        WELL.shadow_score.labels("r", one).observe(number + (one == "shadow"))
-        WELL.shadow_score_squared.labels("r", one).observe((number + (one == "shadow")) ** 2)
-WELL.shadow_asked.labels("r", "ok").inc(100)
-for _ in range(100):
-    WELL.shadow_overlap.labels("r").observe(0.5)
-SEEN = shadow_figures(WELL.text().decode(), "r")
+        chance = 0.01 + number / 1000
+        sides = [slate_of("ab", number + 1, chance), slate_of("bc", number, chance)]
+        well.compare("r", *sides)
+        well.copy("r", "ok", 0.004, 0.004)
+    return well.snapshot()[shadow_name("r")]
+
+
+def slate_of(items, score, chance):
+    return Slate(
+        request_id="r", items=list(items), titles=list(items), scores=[score] * 2,
+        propensities=[chance] * 2, policy="p",
+    )  # fmt: skip
+
+
+SEEN = shadow_figures(tallied())
 AT_ONE = {name: float(n == 3) * 100 for n, name in enumerate(SEEN.propensities[0])}
 
 

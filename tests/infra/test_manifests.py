@@ -241,6 +241,8 @@ def test_only_who_must_may_reach_a_slot_and_everything_else_is_closed():
     (rule,) = policies["slot"]["ingress"]
     (peers,) = rule["from"]
     assert peers["podSelector"]["matchExpressions"][0]["values"] == ["gateway", "controller"]
+    (rule,) = policies["gateway"]["ingress"]
+    assert [list(peer) for peer in rule["from"]] == [["namespaceSelector"]], "gates read the store"
     for name, spec in policies.items():
         for entry in spec.get("ingress", []):
             pods = selected(spec["podSelector"]["matchLabels"])

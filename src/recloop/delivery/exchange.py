@@ -28,9 +28,12 @@ class SlotFailure(RuntimeError):
 
 
 class Exchange:
-    """The gateway's side of the connections to all slots; use as an async context manager."""
+    """The gateway's side of the connections to all slots; use as an async context manager.
 
-    def __init__(self, meters: Meters, timeout: float, token: str = "") -> None:
+    ``meters`` count attempts; None where they are not people's.
+    """
+
+    def __init__(self, meters: Meters | None, timeout: float, token: str = "") -> None:
         self._meters, self._timeout = meters, aiohttp.ClientTimeout(total=timeout)
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._failing: dict[Target, tuple[int, float]] = {}  # failures in a row, and when to try again
@@ -67,7 +70,7 @@ class Exchange:
     async def ask(
         self, colour: str, target: Target, wanted: Ask, request_id: str, known: Collection[str]
     ) -> Slate:
-        """One attempt, counted and timed. ``known``: the catalogue; empty where it could not be read.
+        """One attempt. ``known``: the catalogue; empty where it could not be read.
 
         Raises:
             SlotFailure: no answer in time, or one that must not be passed on.
@@ -85,8 +88,9 @@ class Exchange:
             self._failing.pop(target, None)
             return slate
         finally:
-            self._meters.asked.labels(colour, target.policy, outcome).inc()
-            self._meters.slot_seconds.labels(colour, target.policy).observe(time.perf_counter() - begun)
+            if self._meters is not None:
+                self._meters.asked.labels(colour, target.policy, outcome).inc()
+                self._meters.slot_seconds.labels(colour, target.policy).observe(time.perf_counter() - begun)
 
     async def _post(self, colour: str, url: str, wanted: Ask, request_id: str) -> bytes:
         headers = {"content-type": "application/json", "x-request-id": request_id, SLOT_HEADER: colour}

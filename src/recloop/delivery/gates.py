@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from sqlalchemy import Engine, literal
 
-from recloop.delivery.meters import SlotFigures
 from recloop.delivery.outcomes import FALLBACK, Outcomes, outcomes
 from recloop.delivery.records import Rollout, salt_of, step_of
 from recloop.delivery.shifts import action_shift, input_shifts
+from recloop.delivery.tally import SlotFigures
 from recloop.experiments import Clusters, effective, excess, place, sample_ratio, watched
 from recloop.experiments.drift import Drift
 from recloop.experiments.metrics import Metric, metric_named
@@ -24,6 +24,7 @@ from recloop.settings.params import DeliveryParams, RewardParams
 
 Outcome = Literal["pass", "fail", "no-data"]
 BROKEN = 0.001  # p value below which failures, or the sizes of the arms, are no accident
+UNSEEN = 0.05  # share of the logged answers that the gateways' counts may lack
 WRONG = 0.05  # probability of a wrong verdict on rewards, either way
 NOBODY = Clusters(np.zeros(0), np.zeros(0))
 
@@ -71,7 +72,7 @@ def canary(
 ) -> Verdict:
     """The challenger among real people since the step began, against the champion at the same time.
 
-    Failures and latency are the gateway's (``seen``, from its metrics); rewards are the store's, with
+    Failures and latency are the gateways' (``seen``); rewards are the store's, with
     an interval clustered by person. Failures are judged as soon as they cannot be an accident of a
     few requests. A step that others follow passes after ``bake_seconds`` and ``step_requests`` where no harm
     is shown; the last one after ``canary_requests``, where the challenger is shown not to be worse by more
@@ -177,12 +178,18 @@ def _operations(figures: Mapping, params: DeliveryParams, needed: int) -> Verdic
             f"both slots have to answer; {params.max_error_rate:.1%} are allowed",
         )
     if p99 is None or math.isnan(p99):
-        return _say("no-data", "no latency was counted", "look at the gateway's /metrics")
+        return _say("no-data", "no latency was counted", "look at the gateways' logs")
     if p99 > params.max_p99_ms:
         return _say(
             "fail",
             f"99 % are answered within {p99:.0f} ms; {params.max_p99_ms:.0f} ms are allowed",
             f"answer within {params.max_p99_ms:.0f} ms: a smaller network, fewer candidates or more cores",
+        )
+    if asked < (1 - UNSEEN) * figures["requests"]:
+        return _say(
+            "no-data",
+            f"the log has {figures['requests']} answers of the challenger, but gateways tell of {asked} only",
+            "a gateway serves that does not write its counts: its log says why",
         )
     return None
 

@@ -30,10 +30,12 @@ from recloop.delivery.following import Following
 from recloop.delivery.meters import Meters
 from recloop.delivery.openapi import GATEWAY
 from recloop.delivery.outcomes import FALLBACK, worth
+from recloop.delivery.presence import Presence
 from recloop.delivery.pressure import Pressure
 from recloop.delivery.problems import Problem, decoded, explain, require_json
 from recloop.delivery.routing import Routing
 from recloop.delivery.shadow import Shadow
+from recloop.delivery.tally import Tally
 from recloop.delivery.workers import exposition
 from recloop.intake import parse_events
 from recloop.intake.feedback import AHEAD, OLDEST
@@ -96,7 +98,7 @@ class Gateway:
         self._ask, self._act = msgspec.json.Decoder(Ask), msgspec.json.Decoder(dict)
         self._acts, self._why = msgspec.json.Decoder(list), msgspec.json.Decoder(Why)
         self._served_by: OrderedDict[str, str] = OrderedDict()
-        self._arms = Arms()
+        self._arms, self._tally = Arms(), Tally()
 
     def app(self, pages: Sequence[BaseRoute] = (), scopes: Mapping[str, str] | None = None) -> Starlette:
         """The ASGI app: the gateway's routes, and pages that a room above brings with their scopes."""
@@ -129,7 +131,8 @@ class Gateway:
         self._writer = Writer(self.engine)
         async with (
             Exchange(self.meters, SLOT_SECONDS, self._slot_token) as self._exchange,
-            Shadow(self.meters, SLOT_SECONDS, self._slot_token) as self._shadow,
+            Presence(self.engine, self._tally),
+            Shadow(self._tally, SLOT_SECONDS, self._slot_token) as self._shadow,
         ):
             task = asyncio.create_task(self.following.run())
             yield
@@ -172,12 +175,12 @@ class Gateway:
         ts = now if wanted.context.ts is None else wanted.context.ts
         if not now - OLDEST <= ts <= now + AHEAD:
             raise Problem(422, "ts must be within the last seven days", "context.ts")
-        following = self.following
+        following, routing = self.following, self.following.routing
         running = () if wanted.user_id in following.refusers else following.experiments
-        given = self._arms.given(running, following.routing, wanted.user_id, wanted.k is None, ts)
+        given = self._arms.given(running, routing, wanted.user_id, wanted.k is None, ts)
         size = wanted.k or given.size or self.params.serving.slate
         wanted = replace(wanted, context=replace(wanted.context, ts=ts), k=size)
-        slate, colour = await self._rank(wanted, request_id, following.routing, given.colours)
+        slate, colour = await self._rank(wanted, request_id, routing, given.colours)
         await self._commit(shown=_impressions(slate, wanted, colour, ts), met=given.met)
         self._arms.logged(given.met)
         self._served_by[slate.request_id] = slate.policy
@@ -189,7 +192,9 @@ class Gateway:
         self, wanted: Ask, request_id: str, routing: Routing | None, colours: Sequence[str]
     ) -> tuple[Slate, str]:
         """A slate of the person's slot, of the other one, or of what is popular; and the slot's colour."""
-        order = self._exchange.in_turn(colours, routing.slots) if routing else []
+        if routing is None:
+            return self._fallback(wanted, request_id), ""
+        order = self._exchange.in_turn(colours, routing.slots)
         if wanted.user_id in self.following.refusers:  # a stranger to the slot: no profile, no history
             asked = replace(wanted, user_id=f"anon.{uuid.uuid4().hex}")
         else:
@@ -198,18 +203,22 @@ class Gateway:
         for colour in (order * 2)[:2]:
             if failed.get(colour) == "timeout":
                 continue
+            target, begun = routing.slots[colour], time.perf_counter()
             try:
-                target, begun = routing.slots[colour], time.perf_counter()  # type: ignore[union-attr]
                 slate = await self._exchange.ask(colour, target, asked, request_id, self.following.titles)
-                self._shadow.copy(routing, asked, slate, time.perf_counter() - begun, self.following.titles)
-                return slate, colour
             except SlotFailure as failure:
+                self._tally.attempt(routing, colour, failure.outcome, time.perf_counter() - begun)
                 failed[colour] = failure.outcome
                 log.warning("slot %s: %s", colour, failure)
-        self.meters.fallbacks.inc()
+            else:
+                seconds = time.perf_counter() - begun
+                self._tally.attempt(routing, colour, "ok", seconds)
+                self._shadow.copy(routing, asked, slate, seconds, self.following.titles)
+                return slate, colour
         return self._fallback(wanted, request_id), ""
 
     def _fallback(self, wanted: Ask, request_id: str) -> Slate:
+        self.meters.fallbacks.inc()
         excluded = set(wanted.exclude)
         best = (item for item in self.following.popular if item not in excluded)
         items = [item for item, _ in zip(best, range(wanted.k or 0), strict=False)]

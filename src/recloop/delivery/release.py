@@ -9,7 +9,6 @@ step), A/B test, and whether the switch can be made. No-data never promotes. The
 import json
 import os
 import socket
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +18,9 @@ from sqlalchemy import Engine
 
 from recloop.delivery import rollout, slots
 from recloop.delivery.controller import Controller, Hands
-from recloop.delivery.gates import Verdict, canary, decide, offline
+from recloop.delivery.gates import Outcome, Verdict, canary, decide, offline
 from recloop.delivery.lease import Lease, take
-from recloop.delivery.meters import shadow_figures, slot_figures
+from recloop.delivery.presence import gather
 from recloop.delivery.records import salt_of
 from recloop.delivery.retirement import tidy
 from recloop.delivery.rollout import Fence, Rollout
@@ -29,6 +28,7 @@ from recloop.delivery.routing import Target, read_routing
 from recloop.delivery.shadow_gate import shadow
 from recloop.delivery.smoke import answers
 from recloop.delivery.smoke import smoke as warmed
+from recloop.delivery.tally import shadow_figures, shadow_name, slot_figures, step_name
 from recloop.delivery.trial import planned, trial
 from recloop.evaluation import compare
 from recloop.evaluation.page import warnings
@@ -93,32 +93,27 @@ def smoke(target: Target) -> Verdict:
     return warmed(engine, target, k, where.slot_token.get_secret_value())
 
 
-def ask_gate(where: Places, params: Params, engine: Engine, opened: Rollout) -> Verdict:
-    """The gate of the state that the rollout is in, on what the gateway and the store hold now."""
+def ask_gate(params: Params, engine: Engine, opened: Rollout) -> Verdict:
+    """The gate of the state that the rollout is in, on what the store holds now.
+
+    Nothing passes on the counts of some gateways only: one that may serve, but has not been heard of, could
+    be the one where the challenger fails. Harm that the others have seen is harm.
+    """
     paused = opened.state == "paused"
     state = rollout.paused_in(engine, opened.id) if paused else opened.state
-    try:
-        exposition = _metrics(where)
-    except OSError as error:
-        why = f"the gateway on port {where.gateway_port} does not answer ({error}): `recloop up` starts it"
-        return Verdict(state, "no-data", why)
+    salt, step = salt_of(opened.id), rollout.step_of(engine, opened.id)
+    seen = gather(engine, shadow_name(salt) if step is None else step_name(salt, step.share))
     if state == "shadow":
-        return shadow(params.delivery, shadow_figures(exposition, salt_of(opened.id)))
-    seen = slot_figures(exposition, opened.challenger)
-    well = canary(engine, opened, params.delivery, params.reward, seen)
+        well = shadow(params.delivery, shadow_figures(seen.counts))
+    else:
+        well = canary(engine, opened, params.delivery, params.reward, slot_figures(seen.counts))
+    well = replace(well, name=state, figures=dict(well.figures) | {"gateways": seen.alive})
+    if seen.lacking:
+        outcome: Outcome = "fail" if well.outcome == "fail" else "no-data"
+        return replace(well, outcome=outcome, why=f"{well.why}; {seen.lacking}")
     if state != "ab" or paused or well.outcome != "pass":
-        return replace(well, name=state)
+        return well
     return trial(engine, opened, params.reward)
-
-
-def _metrics(where: Places) -> str:
-    token = where.token.get_secret_value()
-    asked = urllib.request.Request(
-        f"http://{where.host}:{where.gateway_port}/metrics",
-        headers={"authorization": f"Bearer {token}"} if token else {},
-    )
-    with urllib.request.urlopen(asked, timeout=5) as answer:
-        return answer.read().decode()
 
 
 def ready(where: Places, target: Target, k: int) -> Verdict:
@@ -195,7 +190,7 @@ def release(
             judge=lambda: work.judge(champion, challenger),
             start=lambda: work.start(colour, challenger),
             smoke=work.smoke,
-            ask=lambda here: ask_gate(where, params, engine, here),
+            ask=lambda here: ask_gate(params, engine, here),
             plan=lambda: planned(engine, params.delivery, params.reward),
             ready=lambda target: ready(where, target, params.serving.slate),
         )

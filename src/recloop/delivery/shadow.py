@@ -5,13 +5,12 @@ who comes beyond the bound is not copied, and counted. Nothing of it is written 
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Collection
 
 from recloop.delivery.exchange import Exchange, SlotFailure
-from recloop.delivery.meters import Meters
-from recloop.delivery.routing import Routing, Target
+from recloop.delivery.routing import Routing
+from recloop.delivery.tally import Tally
 from recloop.experiments import place
 from recloop.schema import Slate
 from recloop.serving.messages import Ask
@@ -22,10 +21,10 @@ UNDER_WAY = 16  # copies that wait for an answer at most
 class Shadow:
     """The gateway's sender of copies; use as an async context manager."""
 
-    def __init__(self, meters: Meters, timeout: float, token: str = "") -> None:
-        self._meters = meters
-        # Its own connections and counts: what the shadow does is not the slot's among people.
-        self._exchange = Exchange(Meters(), timeout, token)
+    def __init__(self, tally: Tally, timeout: float, token: str = "") -> None:
+        self._tally = tally
+        # Its own connections: what the shadow does is not the slot's among people.
+        self._exchange = Exchange(None, timeout, token)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Shadow":
@@ -54,33 +53,21 @@ class Shadow:
         if place(slate.request_id, routing.salt) >= routing.shadow_share:
             return
         if len(self._tasks) >= UNDER_WAY:
-            self._meters.shadow_asked.labels(routing.salt, "dropped").inc()
+            self._tally.drop(routing.salt)
             return
-        target = routing.slots[routing.shadow]
-        task = asyncio.create_task(self._ask(routing.salt, routing.shadow, target, asked, slate, known))
+        task = asyncio.create_task(self._ask(routing, routing.shadow, asked, slate, seconds, known))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        self._meters.shadow_seconds.labels(routing.salt, "champion").observe(seconds)
 
     async def _ask(
-        self, rollout: str, colour: str, target: Target, asked: Ask, slate: Slate, known: Collection[str]
+        self, routing: Routing, colour: str, asked: Ask, slate: Slate, seconds: float, known: Collection[str]
     ) -> None:
         begun, outcome = time.perf_counter(), "ok"
         try:
+            target = routing.slots[colour]
             answer = await self._exchange.ask(colour, target, asked, slate.request_id, known)
         except SlotFailure as failure:
             outcome = failure.outcome
         else:
-            shared = len(set(answer.items) & set(slate.items)) / len(slate.items)
-            self._meters.shadow_overlap.labels(rollout).observe(shared)
-            for side, one in (("shadow", answer), ("champion", slate)):
-                self._compare(rollout, side, one)
-        self._meters.shadow_asked.labels(rollout, outcome).inc()
-        self._meters.shadow_seconds.labels(rollout, "shadow").observe(time.perf_counter() - begun)
-
-    def _compare(self, rollout: str, side: str, slate: Slate) -> None:
-        usual = math.exp(sum(map(math.log, slate.propensities)) / len(slate.propensities))
-        score = sum(slate.scores) / len(slate.scores)
-        self._meters.shadow_propensity.labels(rollout, side).observe(usual)
-        self._meters.shadow_score.labels(rollout, side).observe(score)
-        self._meters.shadow_score_squared.labels(rollout, side).observe(score * score)
+            self._tally.compare(routing.salt, answer, slate)
+        self._tally.copy(routing.salt, outcome, time.perf_counter() - begun, seconds)

@@ -3,7 +3,7 @@
 import math
 
 from recloop.delivery.gates import BROKEN, Verdict
-from recloop.delivery.meters import ShadowFigures
+from recloop.delivery.tally import ShadowFigures
 from recloop.experiments import excess
 from recloop.experiments.drift import counts_drift
 from recloop.settings.params import DeliveryParams
@@ -49,7 +49,7 @@ def _judge(params: DeliveryParams, figures: dict, drifted: bool) -> Verdict:
         )
     if p99 is None or math.isnan(p99) or figures["overlap"] is None or figures["propensity_shift"] is None:
         return Verdict(
-            "", "no-data", "no latency or no answers were counted", remedy="look at the gateway's metrics"
+            "", "no-data", "no latency or no answers were counted", remedy="look at the gateways' logs"
         )
     if p99 > params.max_p99_ms:
         why = f"99 % of the copies are answered within {p99:.0f} ms; {params.max_p99_ms:.0f} ms are allowed"

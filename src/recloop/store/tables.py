@@ -152,6 +152,16 @@ leases = Table(
     Column("term", BigInteger, nullable=False),  # µs
     Column("expires", BigInteger, nullable=False),
 )
+gateways = Table(
+    "gateways",  # one row per gateway process, which it writes again with every beat
+    metadata,
+    Column("id", _name(64), primary_key=True),
+    Column("name", _name(128), nullable=False),  # host and process, for people
+    Column("started", BigInteger, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("ended", Boolean, nullable=False),  # it said that it stops
+    Column("counts", Text, nullable=False),  # for the gates: by step of a rollout and name
+)
 alerts = Table(
     "alerts",  # append-only: what was sent, so that the same is not sent again at once
     metadata,
