@@ -4,7 +4,7 @@ Modules by name: ``slots`` (processes), ``rollout`` (state machine), ``transitio
 ``records`` (what is written of it), ``lease`` (one controller at a time), ``controller`` (acts), ``release``
 (from the registry on; needs torch and MLflow), ``gates`` (verdicts; of the slot: ``smoke``, of the shadow:
 ``shadow_gate``, of the A/B test: ``trial``), ``retirement`` (after the switch), ``gateway`` (HTTP),
-``shadow`` (its copies of requests), ``tally`` (its counts for the gates), ``presence`` (those of all gateways),
+``shadow`` (its copies of requests), ``tally`` (its counts for the gates), ``presence`` (those of all),
 ``visitors`` (simulated people over HTTP; needs torch).
 """
 
