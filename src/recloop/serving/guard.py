@@ -42,7 +42,7 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         needed = self._routes.get(route_of(scope["path"], self._routes), OPERATE)
-        grant = self._grant(header(scope, b"authorization"))
+        grant = self._grant(header(scope, b"authorization") or "")
         scope["recloop.who"] = grant.name if grant else ""
         if refused := self._too_often(scope, grant) or self._refusal(needed, grant):
             await refused(scope, receive, send)
@@ -73,12 +73,12 @@ class Guard:
         return self._tokens.grant_of(token) if token else None
 
 
-def header(scope: Scope, name: bytes) -> str:
-    """A request's header of that name, in small letters as ASGI has it; the first of several, "" if none."""
+def header(scope: Scope, name: bytes) -> str | None:
+    """A request's header of that name, which is in small letters as ASGI has it; the first of several."""
     for key, value in scope["headers"]:
         if key == name:
             return value.decode("latin-1")
-    return ""
+    return None
 
 
 def free_scopes(host: str, wanted: frozenset[str]) -> frozenset[str]:

@@ -45,7 +45,8 @@ class Recommend:
         await send({"type": "http.response.body", "body": body})
 
     async def _slate(self, scope: Scope, receive: Receive) -> bytes:
-        request_id = header(scope, b"x-request-id") or scope["recloop.id"]
+        sent = header(scope, b"x-request-id")
+        request_id: str = scope["recloop.id"] if sent is None else sent
         if not IS_IDENTIFIER.search(request_id):
             raise Problem(422, f"X-Request-Id must match {IDENTIFIER}", "X-Request-Id")
         wanted = await parsed(receive, self._ask)

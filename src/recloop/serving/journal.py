@@ -106,7 +106,7 @@ class Journal:
             "status": status,
             "who": scope.get("recloop.who", ""),
         }
-        asked_for = header(scope, b"x-request-id")
+        asked_for = header(scope, b"x-request-id") or ""
         if re.fullmatch("[0-9a-f]{32}", asked_for):  # as a gateway makes them; anything else may be a name
             fields["for"] = asked_for
         return fields
