@@ -23,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": {"scipy", "matplotlib", "torch"},
     "experiments": {"scipy", "statsmodels", "matplotlib", "sqlalchemy"},
     "registry": {"mlflow", "onnx", "ruamel", "sqlalchemy"},
-    "serving": {"bentoml", "starlette", "msgspec", "sqlalchemy"},
+    "serving": {"bentoml", "starlette", "msgspec", "prometheus_client", "sqlalchemy"},
     "delivery": {
         "starlette",
         "aiohttp",

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from recloop.schema import Slate
-from recloop.serving.app import BODY_LIMIT
+from recloop.serving.bodies import BODY_LIMIT
 from recloop.serving.recommender import Recommender
 from tests.serving.conftest import open_app
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
 from recloop.schema import Slate
@@ -55,6 +56,24 @@ def end(process: subprocess.Popen) -> None:
         assert not [one for one in family if one.is_running()]
 
 
+def counts(metrics: str) -> dict[tuple[str, str], float]:
+    """Requests by path and status; each must be in the histogram too."""
+    total: dict[tuple[str, str], float] = {}
+    timed: dict[tuple[str, str], float] = {}
+    rows = {"request_total": total, "request_duration_seconds_count": timed}
+    for family in text_string_to_metric_families(metrics):
+        for one in family.samples:
+            name = one.name.removeprefix("recloop_slot_")
+            if name in rows:
+                key = one.labels["endpoint"], one.labels["http_response_code"]
+                assert key not in rows[name], f"two series are one: {one}"
+                rows[name][key] = one.value
+            elif name == "request_in_progress":
+                assert one.value == 0, one
+    assert total == timed
+    return total
+
+
 @pytest.fixture
 def served(built: Built, home: Path, tmp_path: Path, url: str, engine: Engine) -> Iterator[str]:
     process, address = start(built, home, tmp_path / "blue", RECLOOP_STORE_URL=url, RECLOOP_TOKEN="s3cret")
@@ -90,7 +109,11 @@ def test_a_served_bento(served: str, engine: Engine, built: Built, tmp_path: Pat
         for path in DOCUMENT["paths"]:
             told = client.get(path, headers={"Authorization": "Bearer s3cret"})
             assert told.status_code in (200, 405), path
-        assert "recloop_slot" in client.get("/metrics").text
+        counted = counts(client.get("/metrics").text)
+    assert counted["/recommend", "200"] == 2
+    assert counted["/recommend", "405"] == 1
+    assert sum(n for (path, status), n in counted.items() if (path, status[0]) == ("/recommend", "4")) == 6
+    assert counted["/feedback", "200"] == 1
     assert "Traceback" not in (tmp_path / "blue/log").read_text()
 
 

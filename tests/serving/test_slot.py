@@ -50,9 +50,17 @@ def test_propensities_are_those_of_the_policy(slot: TestClient, folder: Path) ->
 def test_the_request_keeps_its_name(slot: TestClient) -> None:
     answer = slot.post("/recommend", json={"user_id": "known"}, headers={"X-Request-Id": "r-17"})
     assert answer.json()["request_id"] == "r-17"
-    refused = slot.post("/recommend", json={"user_id": "known"}, headers={"X-Request-Id": "r 17"})
-    assert refused.status_code == 422
-    assert refused.json()["field"] == "X-Request-Id"
+    for wrong in ("r 17", ""):
+        refused = slot.post("/recommend", json={"user_id": "known"}, headers={"X-Request-Id": wrong})
+        assert refused.status_code == 422
+        assert refused.json()["field"] == "X-Request-Id"
+
+
+def test_a_request_without_a_name_gets_the_one_that_is_in_the_log(slot: TestClient) -> None:
+    answers = [slot.post("/recommend", json={"user_id": "known"}) for _ in range(2)]
+    ids = [answer.headers["X-Request-Id"] for answer in answers]
+    assert [answer.json()["request_id"] for answer in answers] == ids
+    assert len(set(ids)) == 2
 
 
 def test_a_click_changes_the_next_answer(slot: TestClient) -> None:

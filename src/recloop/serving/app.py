@@ -1,10 +1,8 @@
 """The slot over HTTP: an ASGI app that BentoML mounts, or that runs by itself."""
 
 import os
-import re
 import uuid
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -14,57 +12,19 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from recloop.policy import NothingLeft, load
+from recloop.policy import load
 from recloop.schema import Event, now_us
+from recloop.serving.bodies import Problem, answer, parsed
 from recloop.serving.guard import OPEN, Guard, free_scopes
+from recloop.serving.hot import Recommend, Straight
 from recloop.serving.journal import Journal
-from recloop.serving.messages import IDENTIFIER, Ask, Feedback, Refusal, refusal
+from recloop.serving.messages import Feedback
 from recloop.serving.openapi import DOCUMENT, PAGE
 from recloop.serving.past import Past
 from recloop.serving.recommender import Recommender
 from recloop.settings import Places, Tokens, require_tokens
 from recloop.settings.tokens import FEEDBACK, READ
 from recloop.store import StoreError
-
-BODY_LIMIT = 64 * 1024
-Parsed = TypeVar("Parsed")
-
-
-class Problem(Exception):
-    """Ends the handling of a request with an answer that says why."""
-
-    def __init__(self, status: int, error: str, field: str = "") -> None:
-        super().__init__(error)
-        self.status, self.refusal = status, Refusal(error, field)
-
-
-def answer(content: object, status: int = 200) -> Response:
-    """JSON."""
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
-
-
-async def body_of(request: Request) -> bytes:
-    """The body, counted as it comes, whatever its header says; raises ``Problem``."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_LIMIT:
-            raise Problem(413, f"the body is longer than {BODY_LIMIT} bytes", "body")
-        parts.append(part)
-    return b"".join(parts)
-
-
-async def parsed(request: Request, decoder: msgspec.json.Decoder[Parsed]) -> Parsed:
-    """The body as a message; raises ``Problem``."""
-    body = await body_of(request)
-    try:
-        return decoder.decode(body)
-    except msgspec.MsgspecError as error:
-        found = refusal(error, body)
-        status = 422 if isinstance(error, msgspec.ValidationError) else 400
-        raise Problem(status, found.error, found.field) from error
-    except UnicodeDecodeError as error:
-        raise Problem(400, f"the body is not UTF-8: {error.reason}", "body") from error
 
 
 async def explain(_: Request, problem: Exception) -> Response:
@@ -86,26 +46,15 @@ SCOPES = {
 def create_app(
     recommender: Recommender, tokens: Tokens, free: frozenset[str], rate: float | None = None
 ) -> Starlette:
-    """The routes of one slot; tokens, ``free`` and ``rate`` as in ``Guard``."""
-    ask, act = msgspec.json.Decoder(Ask), msgspec.json.Decoder(Feedback)
-    manifest, quick = recommender.policy.manifest, recommender.is_quick()
+    """The routes of one slot; tokens, ``free`` and ``rate`` as in ``Guard``.
 
-    async def recommend(request: Request) -> Response:
-        request_id = _request_id(request)
-        wanted = await parsed(request, ask)
-        moment = wanted.context
-        given = request_id, wanted.user_id, moment.device, moment.ts, wanted.k, wanted.exclude
-        try:
-            if quick:
-                slate = recommender.recommend(*given)
-            else:
-                slate = await run_in_threadpool(recommender.recommend, *given)
-        except NothingLeft as error:
-            raise Problem(422, str(error), "exclude") from error
-        return answer(slate.__dict__)
+    ``state.quick`` says whether slates are drawn on the event loop.
+    """
+    act, manifest, quick = msgspec.json.Decoder(Feedback), recommender.policy.manifest, recommender.is_quick()
+    recommend = Recommend(recommender, quick)
 
     async def feedback(request: Request) -> Response:
-        event = _event(await parsed(request, act))
+        event = _event(await parsed(request.receive, act))
         try:
             kept = await run_in_threadpool(recommender.past.keep, event)
         except StoreError as error:
@@ -121,7 +70,7 @@ def create_app(
     async def page(_: Request) -> Response:
         return HTMLResponse(PAGE)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/recommend", recommend, methods=["POST"]),
             Route("/feedback", feedback, methods=["POST"]),
@@ -130,16 +79,15 @@ def create_app(
             Route("/docs.json", openapi),  # where BentoML would describe its own, and has none
             Route("/", page),
         ],
-        middleware=[Middleware(Journal, SCOPES), Middleware(Guard, tokens, SCOPES, free, rate)],
+        middleware=[
+            Middleware(Journal, SCOPES),
+            Middleware(Guard, tokens, SCOPES, free, rate),
+            Middleware(Straight, "/recommend", recommend),
+        ],
         exception_handlers={Problem: explain},
     )
-
-
-def _request_id(request: Request) -> str:
-    sent = request.headers.get("x-request-id")
-    if sent is not None and not re.search(IDENTIFIER, sent):
-        raise Problem(422, f"X-Request-Id must match {IDENTIFIER}", "X-Request-Id")
-    return sent or uuid.uuid4().hex
+    app.state.quick = quick
+    return app
 
 
 def _event(sent: Feedback) -> Event:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from math import ceil
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -43,7 +42,7 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         needed = self._routes.get(route_of(scope["path"], self._routes), OPERATE)
-        grant = self._grant(Headers(scope=scope).get("authorization", ""))
+        grant = self._grant(header(scope, b"authorization") or "")
         scope["recloop.who"] = grant.name if grant else ""
         if refused := self._too_often(scope, grant) or self._refusal(needed, grant):
             await refused(scope, receive, send)
@@ -72,6 +71,14 @@ class Guard:
     def _grant(self, sent: str) -> Grant | None:
         token = token_in(sent)
         return self._tokens.grant_of(token) if token else None
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A request's header of that name, which is in small letters as ASGI has it; the first of several."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None
 
 
 def free_scopes(host: str, wanted: frozenset[str]) -> frozenset[str]:

@@ -10,10 +10,9 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recloop.serving.guard import refuse, route_of
+from recloop.serving.guard import header, refuse, route_of
 
 log = logging.getLogger("recloop.requests")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -78,7 +77,9 @@ class Journal:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message).setdefault("x-request-id", request_id)
+                headers = message.setdefault("headers", [])
+                if not any(name == b"x-request-id" for name, _ in headers):
+                    message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
             await send(message)
 
         failed: dict[str, object] = {}
@@ -105,7 +106,7 @@ class Journal:
             "status": status,
             "who": scope.get("recloop.who", ""),
         }
-        asked_for = Headers(scope=scope).get("x-request-id", "")
+        asked_for = header(scope, b"x-request-id") or ""
         if re.fullmatch("[0-9a-f]{32}", asked_for):  # as a gateway makes them; anything else may be a name
             fields["for"] = asked_for
         return fields
