@@ -42,7 +42,6 @@ class Following:
         self.popular: list[str] = []
         self.read_at = time.monotonic()
         self._last_consent = 0
-        self._new_routing = asyncio.Event()
 
     @property
     def stale_seconds(self) -> float:
@@ -80,23 +79,24 @@ class Following:
 
     async def run(self) -> None:
         """Refresh for ever; a catalogue that takes long to read holds up no routing."""
-        await asyncio.gather(self._follow(), self._follow_catalogue())
+        new_routing = asyncio.Event()
+        await asyncio.gather(self._follow(new_routing), self._follow_catalogue(new_routing))
 
-    async def _follow(self) -> None:
+    async def _follow(self, new_routing: asyncio.Event) -> None:
         while True:
             await asyncio.sleep(EVERY)
             before = self.version
             await asyncio.to_thread(self.refresh)
             if self.version != before:
                 log.info("routing %d: %s", self.version, self.routing)
-                self._new_routing.set()
+                new_routing.set()
 
-    async def _follow_catalogue(self) -> None:
+    async def _follow_catalogue(self, new_routing: asyncio.Event) -> None:
         """A new routing may bring a policy that knows newer items."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._new_routing.wait(), CATALOGUE_EVERY if self.titles else EVERY)
-            self._new_routing.clear()
+                await asyncio.wait_for(new_routing.wait(), CATALOGUE_EVERY if self.titles else EVERY)
+            new_routing.clear()
             await asyncio.to_thread(self.refresh_catalogue)
 
     def _read_consents(self) -> None:
