@@ -10,6 +10,7 @@ over. Loss on held-out people is what was learnt by then. The limit is the arith
 of one update at the rate of a large product on one thread, measured in the same run.
 """
 
+import gc
 import logging
 import tempfile
 import time
@@ -160,6 +161,7 @@ def stock(name: str, path: Path, shape: Shape, seed: int = SEED) -> Any:
 
 def learn(start: Callable[[], Any], passes: int) -> tuple[Any, np.ndarray]:
     """What ``start`` makes, after so many passes; seconds until the end of each, float64 (passes,)."""
+    gc.collect()  # what another run has left is not counted as this one's
     began, seconds = time.perf_counter(), []
     algorithm = start()
     step = algorithm.step if isinstance(algorithm, LogAlgorithm) else algorithm.train

@@ -44,7 +44,7 @@ def build(
     config.environment(
         observation_space=_observation_space(shape),
         action_space=spaces.Discrete(len(shape.features)),
-        env_config={"users": 2 if kind.from_log else agent.users_at_once, "market": market},
+        env_config={"users": agent.users_at_once, "market": None if kind.from_log else market},
     )
     config.framework("torch")
     runners = 0 if kind.from_log else agent.num_env_runners

@@ -20,7 +20,10 @@ class NotFiniteError(ValueError):
 
 
 class MarketRunner(EnvRunner, Checkpointable):
-    """Steps ``env_config["users"]`` people in ``env_config["market"]()``, as its module acts."""
+    """Steps ``env_config["users"]`` people in ``env_config["market"]()``, as its module acts.
+
+    Where there is no market, since all is learnt from a log, it only holds the module.
+    """
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
@@ -30,6 +33,8 @@ class MarketRunner(EnvRunner, Checkpointable):
     def make_env(self) -> None:
         """Open the market with a seed of this worker's own."""
         settings = self.config.env_config
+        if settings["market"] is None:
+            return
         self.market: Market = settings["market"]()
         seed = (self.config.seed or 0) * 1000 + (self.worker_index or 0)
         self.market.seed(seed)
@@ -43,7 +48,8 @@ class MarketRunner(EnvRunner, Checkpointable):
         """Build the network that acts; the learner's weights come by ``set_state``."""
         spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
         self.module = spec.build()
-        self.module[DEFAULT_MODULE_ID].to(self.observation["profile"].device)
+        if self.config.env_config["market"] is not None:
+            self.module[DEFAULT_MODULE_ID].to(self.observation["profile"].device)
 
     @property
     def acting(self) -> MarketModule:
@@ -56,8 +62,8 @@ class MarketRunner(EnvRunner, Checkpointable):
         return {"__env__": spaces, "__env_single__": spaces, DEFAULT_MODULE_ID: spaces}
 
     def assert_healthy(self) -> None:
-        """Raise if the market is gone."""
-        assert self.market is not None
+        """Raise if there is nothing that could act."""
+        assert self.module is not None
 
     @torch.no_grad()
     def sample(
