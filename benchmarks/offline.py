@@ -48,7 +48,7 @@ from recloop.agents.network import Columns, Shape, TwoTower
 from recloop.features import Steps
 
 ROWS = BATCH * UPDATES  # of the file: a pass
-PASSES = {"bc": 10, "marwil": 2}
+PASSES = {"bc": 10, "marwil": 4}  # four are what the shipped parameters take of a log as long
 RLLIB = f"RLlib {ray.__version__}"
 PLAIN = "a plain loop in torch"
 
