@@ -153,7 +153,9 @@ def test_what_nobody_foresaw_is_a_500_with_an_id_that_the_log_has(gateway, lines
 
 def test_other_libraries_messages_stand_without_what_they_put_in(lines, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG, "asyncio")  # DVC silences it on import
-    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)  # a server in this process ends it
+    for name in ("uvicorn", "uvicorn.error"):  # a server in this process silences both
+        caplog.set_level(logging.DEBUG, name)
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
 
     def fail():
         raise ValueError(PERSON[1])
