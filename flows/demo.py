@@ -28,7 +28,7 @@ from recloop.store import open_store
 
 console = Console(width=max(130, Console().width))
 REQUESTS = 2000
-CANARY_REQUESTS = 14_400  # with half as many one rollout in some is paused for want of them
+CANARY_REQUESTS = 14_400  # of all people while some get the challenger: enough for its gate to decide
 CANARY_SECONDS = 90.0
 CANARY = {
     "shadow_share": 1.0,
