@@ -115,15 +115,13 @@ def first_round(where: Places) -> str:
 def crowd(number: int, wave: int) -> tuple[Market, list[str]]:
     """People who are there to browse, and the names under which they are known.
 
-    In the generated market half of its people, who come once; with real data strangers who react
-    like the test people's user model, wave after wave.
+    In the generated market half of its people, who come back in every wave; with real data strangers who
+    react like the test people's user model.
     """
     params = load_params()
     if is_generated():
-        if wave:
-            return GroundTruth(params.market, params.reward, params.seed), []
         market = GroundTruth(params.market, params.reward, params.seed)
-        market.seed(params.seed + number)
+        market.seed(params.seed + number + 100 * wave)
         half = torch.arange(VISITORS[number], params.market.users, 2)
         half = half[:SHADOWED] if number == 3 else half
         market.reset_to(half)
@@ -152,13 +150,13 @@ def is_generated() -> bool:
 
 
 def come(where: Places, requests: int, number: int, label: str) -> Visit:
-    """Crowds before the gateway, until that many slates were asked for or nobody is left to come."""
+    """Crowds before the gateway, until that many slates were asked for."""
     item_ids = FeatureSpec.load(Path("data/features/spec.json")).item_ids
     visit = Visit()
     for wave in count():
-        market, user_ids = crowd(number, wave)
-        if visit.requests >= requests or not user_ids:
+        if visit.requests >= requests:
             break
+        market, user_ids = crowd(number, wave)
         url = f"http://{where.host}:{where.gateway_port}"
         Visitors(url, market, user_ids, item_ids, visit).browse(requests, label)
     return visit
