@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from sqlalchemy import Engine, literal
+from sqlalchemy import Engine, func, literal, select
 
 from recloop.delivery.outcomes import FALLBACK, Outcomes, outcomes
 from recloop.delivery.records import Rollout, salt_of, step_of
@@ -21,10 +21,12 @@ from recloop.experiments.drift import Drift
 from recloop.experiments.metrics import Metric, metric_named
 from recloop.schema import now_us
 from recloop.settings.params import DeliveryParams, RewardParams
+from recloop.store.tables import impressions
 
 Outcome = Literal["pass", "fail", "no-data"]
 BROKEN = 0.001  # p value below which failures, or the sizes of the arms, are no accident
 UNSEEN = 0.05  # share of the logged answers that the gateways' counts may lack
+LATE = 3.0  # seconds by which those counts may lie behind the log
 WRONG = 0.05  # probability of a wrong verdict on rewards, either way
 NOBODY = Clusters(np.zeros(0), np.zeros(0))
 
@@ -109,6 +111,7 @@ def canary(
     strict, _ = watched(arms[0], arms[1], known, alpha=part)
     figures: dict[str, Any] = {
         "requests": requests,
+        "just_now": _just_now(engine, rollout.challenger, step.since),
         "asked": seen.asked,
         "failed": seen.failed,
         "p99_ms": seen.p99_ms,
@@ -151,6 +154,17 @@ def canary(
     return Verdict("canary", said.outcome, said.why, finite, said.remedy)
 
 
+def _just_now(engine: Engine, policy: str, since: int) -> int:
+    """Answers of the last seconds, of which the gateways may not have told yet."""
+    newest = now_us() - round(LATE * 1e6)
+    query = select(func.count()).where(
+        impressions.c.seq > since, impressions.c.position == 0, impressions.c.policy == policy,
+        impressions.c.ts > newest,
+    )  # fmt: skip
+    with engine.connect() as connection:
+        return connection.execute(query).scalar_one()
+
+
 def _arms(found: Mapping[str, Outcomes], names: Sequence[str]) -> list[Clusters]:
     return [found[name].people if name in found else NOBODY for name in names]
 
@@ -185,7 +199,7 @@ def _operations(figures: Mapping, params: DeliveryParams, needed: int) -> Verdic
             f"99 % are answered within {p99:.0f} ms; {params.max_p99_ms:.0f} ms are allowed",
             f"answer within {params.max_p99_ms:.0f} ms: a smaller network, fewer candidates or more cores",
         )
-    if asked < (1 - UNSEEN) * figures["requests"]:
+    if asked < (1 - UNSEEN) * (figures["requests"] - figures["just_now"]):
         return _say(
             "no-data",
             f"the log has {figures['requests']} answers of the challenger, but gateways tell of {asked} only",
