@@ -31,7 +31,8 @@ class Connection(asyncio.Protocol):
     """One kept connection with one request under way; opened again where the other side closes it."""
 
     def __init__(self, load: "Load") -> None:
-        self.load, self.due, self.transport = load, 0.0, None
+        self.load, self.due = load, 0.0
+        self.transport: asyncio.Transport | None = None
         self.buffer = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

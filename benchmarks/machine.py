@@ -1,6 +1,7 @@
 """Where and on what a benchmark was measured."""
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -28,6 +29,13 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+def rest(share: float = 0.1, seconds: float = 30.0) -> None:
+    """Wait, ``seconds`` at most, until all cores have been busy for less than ``share`` of a second."""
+    for _ in range(math.ceil(seconds)):
+        if psutil.cpu_percent(1.0) < 100 * share:
+            return
 
 
 def circumstances(quick: bool) -> dict[str, Any]:

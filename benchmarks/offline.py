@@ -36,6 +36,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from benchmarks.machine import rest
 from benchmarks.market import ground_truth
 from benchmarks.plain import AGENT, BATCH, UPDATES, Plain, limit_of
 from benchmarks.race import SEED, Row, main, median_ratio, race
@@ -49,7 +50,6 @@ from recloop.features import Steps
 
 ROWS = BATCH * UPDATES  # of the file: a pass
 PASSES = {"bc": 10, "marwil": 4}  # four are what the shipped parameters take of a log as long
-SETTLE = 3.0  # seconds
 RLLIB = f"RLlib {ray.__version__}"
 PLAIN = "a plain loop in torch"
 
@@ -162,8 +162,8 @@ def stock(name: str, path: Path, shape: Shape, seed: int = SEED) -> Any:
 
 def learn(start: Callable[[], Any], passes: int) -> tuple[Any, np.ndarray]:
     """What ``start`` makes, after so many passes; seconds until the end of each, float64 (passes,)."""
-    gc.collect()  # what another run has left, processes that end too, is not counted as this one's
-    time.sleep(SETTLE)
+    gc.collect()  # what another run has left, threads and processes that end, is not counted as this one's
+    rest()
     began, seconds = time.perf_counter(), []
     algorithm = start()
     step = algorithm.step if isinstance(algorithm, LogAlgorithm) else algorithm.train

@@ -20,7 +20,8 @@ from sqlalchemy import Engine
 
 from benchmarks.race import Row, main, race
 from recloop.schema import Event, now_us
-from recloop.store import Writer, append, open_store, watermark
+from recloop.store import Writer, append, open_store
+from recloop.store.snapshot import watermark
 from tests.postgres import Absent, Cluster
 
 CLIENTS = (1, 16, 256)

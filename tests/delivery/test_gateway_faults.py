@@ -19,22 +19,6 @@ from tests.delivery.live import Live, gateway_process, until
 from tests.delivery.standin import MODES, Standin
 
 
-@pytest.fixture(scope="module")
-def slots():
-    with Standin("old") as blue, Standin("new") as green:
-        yield blue, green
-
-
-@pytest.fixture
-def live(tmp_path, slots):
-    for slot in slots:
-        slot.behave("ok")
-    live = Live(tmp_path)
-    rollout.install(live.engine, "blue", Target(slots[0].url, "old"), "test", "first")
-    with live:
-        yield live
-
-
 def canary(live, slots, share=1.0):
     opened = rollout.begin(live.engine, "new", "test", "try")
     rollout.start_canary(live.engine, opened.id, "green", Target(slots[1].url, "new"), share, "test", "go")

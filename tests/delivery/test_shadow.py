@@ -16,26 +16,10 @@ from recloop.delivery.tally import Tally, shadow_figures, shadow_name
 from recloop.schema import Slate
 from recloop.store.tables import impressions
 from tests.delivery.live import Live, until
-from tests.delivery.standin import MODES, Standin
+from tests.delivery.standin import MODES
 from tests.delivery.test_gates import RULES
 
 PARAMS = RULES.model_copy(update={"shadow_share": 1.0, "shadow_requests": 50})
-
-
-@pytest.fixture(scope="module")
-def slots():
-    with Standin("old") as blue, Standin("new") as green:
-        yield blue, green
-
-
-@pytest.fixture
-def live(tmp_path, slots):
-    for slot in slots:
-        slot.behave("ok")
-    live = Live(tmp_path)
-    rollout.install(live.engine, "blue", Target(slots[0].url, "old"), "test", "first")
-    with live:
-        yield live
 
 
 def shadowed(live, slots, share=1.0):

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from recloop.serving.messages import Refusal, refusal
+from recloop.serving.messages import UNREADABLE, Refusal, refusal
 
 T = TypeVar("T")
 BODY_SECONDS = 10.0  # who sends slower holds a place that others want
@@ -30,14 +30,9 @@ def decoded(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
     """
     try:
         return decoder.decode(raw)
-    except msgspec.MsgspecError as error:
-        found = refusal(error, raw)
-        status = 422 if isinstance(error, msgspec.ValidationError) else 400
+    except UNREADABLE as error:
+        status, found = refusal(error, raw)
         raise Problem(status, found.error, found.field) from error
-    except RecursionError as error:
-        raise Problem(400, "the body is nested too deeply", "body") from error
-    except UnicodeDecodeError as error:
-        raise Problem(400, f"the body is not UTF-8: {error.reason}", "body") from error
 
 
 async def require_json(request: Request, limit: int) -> bytes:

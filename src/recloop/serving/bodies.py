@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive
 
-from recloop.serving.messages import Refusal, refusal
+from recloop.serving.messages import UNREADABLE, Refusal, refusal
 
 BODY_LIMIT = 64 * 1024
 Parsed = TypeVar("Parsed")
@@ -45,9 +45,6 @@ async def parsed(receive: Receive, decoder: msgspec.json.Decoder[Parsed]) -> Par
     body = await body_of(receive)
     try:
         return decoder.decode(body)
-    except msgspec.MsgspecError as error:
-        found = refusal(error, body)
-        status = 422 if isinstance(error, msgspec.ValidationError) else 400
+    except UNREADABLE as error:
+        status, found = refusal(error, body)
         raise Problem(status, found.error, found.field) from error
-    except UnicodeDecodeError as error:
-        raise Problem(400, f"the body is not UTF-8: {error.reason}", "body") from error

@@ -50,13 +50,27 @@ class Refusal(Struct):
     field: str = ""
 
 
-def refusal(error: msgspec.MsgspecError, body: bytes = b"") -> Refusal:
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def refusal(error: Exception, body: bytes) -> tuple[int, Refusal]:
+    """The status and the reason for a body whose decoding raised one of ``UNREADABLE``.
+
+    422 where a field is unknown, missing or wrong, 400 where it is no JSON.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return 400, Refusal(f"the body is not UTF-8: {error.reason}", "body")
+    if isinstance(error, RecursionError):
+        return 400, Refusal("the body is nested too deeply", "body")
+    return (422 if isinstance(error, msgspec.ValidationError) else 400), _explained(str(error), body)
+
+
+def _explained(text: str, body: bytes) -> Refusal:
     """msgspec's message, with the field that it speaks of on its own.
 
     Where the body is no JSON, that is the key before the place where it breaks, as in ``"k": NaN``; where a
     number is too large for what is decoded without a type, it is that number's key.
     """
-    text = str(error)
     if text.startswith("Number out of range") and "[...]" in text:
         for key, number in re.findall(LARGE, body):
             if not math.isfinite(float(number)):

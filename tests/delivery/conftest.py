@@ -1,0 +1,25 @@
+"""What tests of a running gateway share."""
+
+import pytest
+
+from recloop.delivery import Target, rollout
+from tests.delivery.live import Live
+from tests.delivery.standin import Standin
+
+
+@pytest.fixture(scope="module")
+def slots():
+    """Two that do as they are told, blue and green."""
+    with Standin("old") as blue, Standin("new") as green:
+        yield blue, green
+
+
+@pytest.fixture
+def live(tmp_path, slots):
+    """A gateway before well-behaved slots, of which blue serves."""
+    for slot in slots:
+        slot.behave("ok")
+    live = Live(tmp_path)
+    rollout.install(live.engine, "blue", Target(slots[0].url, "old"), "test", "first")
+    with live:
+        yield live
