@@ -153,8 +153,8 @@ class Load:
         rng, due = np.random.default_rng(0), time.perf_counter()
         while not self.over:
             due += (self.spread * rng.exponential() + 1 - self.spread) / self.rate
-            if (wait := due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait)
+            while (wait := due - time.perf_counter()) > 0:  # uvloop's timers are of whole milliseconds
+                await asyncio.sleep(max(0.0, wait - 0.002))
             if self.idle:
                 self.idle.popleft().send(due)
             else:

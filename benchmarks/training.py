@@ -2,7 +2,8 @@
 
 All learn in the market's ground truth, one item a request, by the same network, with the same batch,
 minibatch, epochs, learning rate and gradient updates per env step; the benchmark checks the number of
-parameters and of updates. Peers see an observation as one vector, which is their fastest form.
+parameters. That what is learnt is the same is for `benchmarks.learning`. Peers see an observation as one
+vector, which is their fastest form.
 
 Prints last where our own time goes, and plots it beside the JSON file.
 """
@@ -20,14 +21,12 @@ from benchmarks.trainees.breakdown import breakdown, plot, show
 from benchmarks.trainees.limit import arithmetic_limit
 from benchmarks.trainees.ours import ours
 from benchmarks.trainees.plain import plain
-from benchmarks.trainees.returns import compare, learnt
 from benchmarks.trainees.rllib import stock
 from benchmarks.trainees.world import Trainee, agent, size
 from recloop.agents.cluster import cluster
 from recloop.settings.params import AgentParams
 
 STEPS = {"ppo": 4096, "dqn": 2048}
-LEARNING = 8192  # env steps of the comparison of returns, per repeat of the benchmark
 PRIORITY = 0.6
 CASES = {"ppo": ("ppo", 0.0), "dqn": ("dqn", 0.0), "dqn, prioritised": ("dqn", PRIORITY)}
 spent: dict[str, dict[str, float]] = {}
@@ -36,7 +35,7 @@ Make = Callable[[AgentParams, int], Trainee]
 
 
 def peers(prioritised: bool) -> list[Make]:
-    """All of them; the last three are fast enough for the comparison of returns."""
+    """All of them."""
     two, vectorised = partial(stock, runners=2), partial(stock, vectorised=True)
     if prioritised:  # stable-baselines3 has no prioritised replay
         return [stock, two, vectorised, plain]
@@ -44,7 +43,7 @@ def peers(prioritised: bool) -> list[Make]:
 
 
 def cases(repeats: int) -> Iterator[Row]:
-    """PPO, DQN and prioritised DQN beside each peer, at the loop's own sizes: speed, then what was learnt."""
+    """PPO, DQN and prioritised DQN beside each peer, at the loop's own sizes."""
     torch.set_num_threads(1)
     with cluster(workers=2):
         for case, (algorithm, priority) in CASES.items():
@@ -52,12 +51,6 @@ def cases(repeats: int) -> Iterator[Row]:
             for make in others:
                 yield _race(case, chosen, make, repeats)
             spent[case] = breakdown(chosen, 4 * STEPS[algorithm])
-            steps = LEARNING * repeats
-            chosen = agent(algorithm, steps, priority)
-            mine = learnt(partial(ours, chosen), steps, repeats)
-            for make in others[-3:] if not priority else others[-2:]:
-                title = _title(chosen, make)
-                yield compare(case, mine, title, learnt(partial(make, chosen), steps, repeats))
 
 
 def _race(case: str, chosen: AgentParams, make: Make, repeats: int) -> Row:
@@ -70,12 +63,6 @@ def _race(case: str, chosen: AgentParams, make: Make, repeats: int) -> Row:
     )  # fmt: skip
     mine.close(), other.close()
     return found
-
-
-def _title(chosen: AgentParams, make: Make) -> str:
-    trainee = make(chosen, SEED)
-    trainee.close()
-    return trainee.title
 
 
 if __name__ == "__main__":
