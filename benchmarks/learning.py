@@ -8,7 +8,7 @@ minutes a seed, is left out.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -21,12 +21,13 @@ from benchmarks.trainees.ours import ours
 from benchmarks.trainees.plain import plain
 from benchmarks.trainees.returns import compare, learnt
 from benchmarks.trainees.rllib import stock
-from benchmarks.trainees.world import agent
+from benchmarks.trainees.world import Trainee, agent
 from recloop.agents.cluster import cluster
+from recloop.settings.params import AgentParams
 
 STEPS = {"ppo": 262_144, "dqn": 65_536}
 TOLERANCE = 0.07  # of the number of updates: RLlib's rounds are of no fixed length
-TRAINEES = {
+TRAINEES: dict[str, Callable[[AgentParams, int], Trainee]] = {
     "recloop": ours,
     "a plain loop in torch": plain,
     "stable-baselines3, vectorised": partial(baselines, vectorised=True),

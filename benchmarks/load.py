@@ -11,7 +11,9 @@ Harchol-Balter, NSDI 2006).
 
 import argparse
 import asyncio
+import ctypes
 import json
+import os
 import re
 import subprocess
 import sys
@@ -56,6 +58,33 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         self.transport = None
         self.load.lost(self)
+
+
+class Alarm:
+    """Wakes whoever waits at a time to some microseconds; uvloop's own timers are of whole milliseconds.
+
+    Linux alone has what it needs (timerfd).
+    """
+
+    def __init__(self) -> None:
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.timer = self.libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self.timer < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self.loop = asyncio.get_running_loop()
+        self.loop.add_reader(self.timer, self._rings)
+
+    async def until(self, due: float) -> None:
+        """Of ``time.perf_counter``."""
+        self.rung = self.loop.create_future()
+        seconds, rest = divmod(round(due * 1e9), 10**9)
+        when = (ctypes.c_long * 4)(0, 0, seconds, rest)  # no repetition; the time as it is, not from now
+        self.libc.timerfd_settime(self.timer, 1, when, None)
+        await self.rung
+
+    def _rings(self) -> None:
+        os.read(self.timer, 8)
+        self.rung.set_result(None)
 
 
 class Load:
@@ -150,11 +179,11 @@ class Load:
         }  # fmt: skip
 
     async def arrive(self) -> None:
-        rng, due = np.random.default_rng(0), time.perf_counter()
+        rng, due, alarm = np.random.default_rng(0), time.perf_counter(), Alarm()
         while not self.over:
             due += (self.spread * rng.exponential() + 1 - self.spread) / self.rate
-            while (wait := due - time.perf_counter()) > 0:  # uvloop's timers are of whole milliseconds
-                await asyncio.sleep(max(0.0, wait - 0.002))
+            if due > time.perf_counter():
+                await alarm.until(due)
             if self.idle:
                 self.idle.popleft().send(due)
             else:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import sparse
 
 from recloop.agents.sequence import Sizes
-from recloop.evaluation.next_item import bench, figures, linear, neighbours
+from recloop.evaluation.next_item import bench, critic, figures, linear, neighbours
 from recloop.evaluation.next_item.sequences import Log, TooLittleError, ndcg, ranks, read_log, weighted
 from recloop.intake.movielens import read_movielens
 
@@ -71,29 +70,42 @@ def test_item_neighbours_by_hand() -> None:
     assert scores[0].tolist() == pytest.approx([0.5, 0.5, 0])
 
 
-def test_the_linear_model_is_ridge_regression_and_its_head_prefers_what_pays() -> None:
+def test_the_linear_model_is_ridge_regression() -> None:
     log = walk(2).learnt()
-    steps = linear.steps(log, likes=False)
+    state = linear.states(log)[0].toarray()[0]
     row = log.items[0]
-    np.testing.assert_allclose(
-        steps.state[2].toarray()[0][row[:3]], linear.FADING ** np.array([2, 1, 0]), rtol=1e-6
-    )
-    solver = linear.Linear(steps, log.count, 5.0)
-    x, y = steps.state.toarray().astype(float), np.eye(log.count)[steps.following]
+    for item in set(row.tolist()):
+        places = len(row) - 1 - np.flatnonzero(row == item)
+        assert state[item] == pytest.approx((linear.FADING**places).sum(), rel=1e-6)
+    ends = [Log([row[:end]], [np.zeros(end)], log.count) for row in log.items for end in range(1, len(row))]
+    x = np.concatenate([linear.states(one).toarray() for one in ends]).astype(float)
+    y = np.eye(log.count)[np.concatenate([row[1:] for row in log.items])]
     expected = np.linalg.solve(x.T @ x + 5 * np.eye(log.count), x.T @ y)
-    np.testing.assert_allclose(solver.actor(0.0), expected, atol=1e-5)
-    critic = np.linalg.solve(x.T @ x + 5 * np.eye(log.count), x.T @ steps.returns)
-    np.testing.assert_allclose(solver.critic(), critic, atol=1e-6)
-    liked = np.arange(log.count) % 3 == 0
-    share = [float((x @ solver.actor(beta))[:, liked].sum()) for beta in (0.0, 0.3, 1.0)]
-    assert share[0] < share[1] < share[2]
+    np.testing.assert_allclose(linear.fit(log, 5.0), expected, atol=1e-5)
 
 
-def test_likes_are_part_of_the_reinforced_state() -> None:
-    log = Log([np.array([1, 0])], [np.array([1.0, 0.0])], 2)
-    state = linear.states(log, 0.5).toarray()[0]
-    assert state == pytest.approx([1, 0.85, -0.25, 0.85 * 0.25])
-    assert sparse.issparse(linear.states(log, None))
+def test_the_critic_by_hand() -> None:
+    """Two of three like item 0, nobody item 1; the person is harder to please than the items' means say."""
+    log = Log([np.array([0]), np.array([0]), np.array([0, 1])], [np.ones(1), np.ones(1), np.zeros(2)], 3)
+    one = critic.Critic.fit(log, 2.0, 1e9)  # so strong a penalty that nothing is told by other items
+    mean = 2 / 4
+    assert one.items == pytest.approx([(2 + 2 * mean) / 5, 2 * mean / 3, mean])
+    own = -(one.items[0] + one.items[1]) / (2 + critic.OWN)
+    assert one.values(log)[2] == pytest.approx(one.items + own, abs=1e-6)
+
+
+def test_the_critic_finds_who_likes_what() -> None:
+    """Half of the people like even items, the others odd ones: means say nothing, what one liked says all."""
+    rng = np.random.default_rng(0)
+    rows = [rng.permutation(40)[:30] for _ in range(200)]
+    likes = [((row + person) % 2 == 0).astype(float) for person, row in enumerate(rows)]
+    log = Log(rows, likes, 40)
+    values = critic.Critic.fit(log, 10.0, 5.0).values(log)
+    truth = (np.arange(40) + np.arange(200)[:, None]) % 2 == 0
+    assert values[truth].min() > 0.55
+    assert values[~truth].max() < 0.45
+    blind = critic.Critic.fit(log, 10.0, 1e9).values(log)
+    assert ((blind > 0.5) == truth).mean() < 0.6
 
 
 def test_what_was_learnt_is_kept_and_another_log_begins_anew(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every model on one log, seed by seed: chosen on the validation's item, judged on the last; resumable."""
 
 import hashlib
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from recloop.agents import sequence
 from recloop.agents.sequence import Loss, NextItem, Sizes, fit
-from recloop.evaluation.next_item import linear, neighbours, sequences
+from recloop.evaluation.next_item import critic, linear, neighbours, sequences
 from recloop.evaluation.next_item.sequences import Log, Part, ndcg, ranks, weighted
 
 AT_ONCE = 128  # people scored at once
@@ -29,7 +30,7 @@ TITLES = {
     "sasrec_softmax": "SASRec, softmax over all items",
     "linear": "linear next item, closed form",
     "ours": "ours: softmax + linear",
-    "ours_reinforced": "ours + advantage-weighted head",
+    "ours_reinforced": "ours + critic",
 }
 SEEDED = ("random", "sasrec_bce", "sasrec_softmax", "ours", "ours_reinforced")
 
@@ -62,7 +63,7 @@ class Bench:
         self.folder = folder / _fingerprint(log, sizes)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.bar: tqdm | None = None
-        self._linear: dict[bool, tuple[linear.Steps, dict[Part, Any]]] = {}
+        self._critics: list[tuple[dict[str, float], dict[Part, np.ndarray]]] = []
 
     def run(self, seeds: int) -> dict[str, list[Result]]:
         """Per name of ``TITLES`` a result per seed, or one where no luck is involved."""
@@ -105,11 +106,9 @@ class Bench:
             case "linear":
                 return self._imitate()
             case "ours":
-                own = found["sasrec_softmax"][seed], found["linear"][0]
-                scores, (weight, _, _) = self._blend(*own)
-                return scores, {"weight": weight}
+                return self._blend(found["sasrec_softmax"][seed], found["linear"][0])
             case "ours_reinforced":
-                return self._reinforce(found["sasrec_softmax"][seed], found["linear"][0], found["ours"][seed])
+                return self._reinforce(found["ours"][seed])
         raise KeyError(name)
 
     def _both(self, score: Callable[[Log], np.ndarray]) -> dict[Part, np.ndarray]:
@@ -159,48 +158,41 @@ class Bench:
         model = fit(self.learnt.items, self.log.count, loss, self.sizes[loss], seed, judge, say)
         return self._both(lambda known: score(model, known)), {"passes": passes[0]}
 
-    def _steps(self, likes: bool) -> tuple[linear.Steps, dict[Part, Any]]:
-        if likes not in self._linear:
-            steps = linear.steps(self.learnt, likes)
-            centre = steps.centre if likes else None
-            where: dict[Part, Any] = {
-                part: linear.states(known, centre) for part, known in self.known.items()
-            }
-            self._linear[likes] = steps, where
-        return self._linear[likes]
-
     def _imitate(self) -> tuple[dict[Part, np.ndarray], dict[str, float]]:
-        steps, where = self._steps(likes=False)
-        tried = {p: linear.Linear(steps, self.log.count, p).actor(0.0) for p in linear.PENALTIES}
-        worth = {p: self.score(where["validation"] @ actor)[0] for p, actor in tried.items()}
+        where = {part: linear.states(known) for part, known in self.known.items()}
+        tried = {penalty: linear.fit(self.learnt, penalty) for penalty in linear.PENALTIES}
+        worth = {p: self.score(where["validation"] @ weights)[0] for p, weights in tried.items()}
         best = max(worth, key=worth.__getitem__)
         return {part: state @ tried[best] for part, state in where.items()}, {"penalty": best}
 
-    def _blend(self, one: Result, two: Result) -> tuple[dict[Part, np.ndarray], tuple[float, float, float]]:
-        """Standardised scores of the one plus a weight times the other's; the weight with the best
-        validation, its NDCG and reward-weighted NDCG."""
+    def _blend(self, one: Result, two: Result) -> tuple[dict[Part, np.ndarray], dict[str, float]]:
+        """Standardised scores of one plus a weight times the other's, with the best weight in validation."""
         tried = {w: _z(one.validation) + w * _z(two.validation) for w in BLENDS}
-        worth = {w: self.score(scores) for w, scores in tried.items()}
-        best = max(worth, key=worth.__getitem__)
-        return {"validation": tried[best], "test": _z(one.test) + best * _z(two.test)}, (best, *worth[best])
+        best = max(tried, key=lambda w: self.score(tried[w])[0])
+        return {"validation": tried[best], "test": _z(one.test) + best * _z(two.test)}, {"weight": best}
 
-    def _reinforce(
-        self, deep: Result, imitation: Result, ours: Result
-    ) -> tuple[dict[Part, np.ndarray], dict[str, float]]:
+    def _reinforce(self, ours: Result) -> tuple[dict[Part, np.ndarray], dict[str, float]]:
         """The head whose reward-weighted NDCG on the validation is best among those that lose no plain NDCG
         there; ours as it is where there is none."""
         least, worth = self.score(ours.validation)
         found: dict[Part, np.ndarray] = {"validation": ours.validation, "test": ours.test}
         chosen = {"beta": 0.0}
-        steps, where = self._steps(likes=True)
-        solver = linear.Linear(steps, self.log.count, imitation.chosen["penalty"])
-        for beta in linear.BETAS:
-            actor = solver.actor(beta)
-            head = Result(where["validation"] @ actor, where["test"] @ actor, {}, 0.0)
-            scores, (weight, plain, rewarded) = self._blend(deep, head)
-            if plain >= least and rewarded > worth:
-                found, worth, chosen = scores, rewarded, {"beta": beta, "weight": weight}
+        for sizes, log_q in self._judged():
+            for beta in critic.BETAS:
+                plain, rewarded = self.score(ours.validation + beta * log_q["validation"])
+                if plain >= least and rewarded > worth:
+                    worth, chosen = rewarded, sizes | {"beta": beta}
+                    found = {part: getattr(ours, part) + beta * log_q[part] for part in self.known}
         return found, chosen
+
+    def _judged(self) -> list[tuple[dict[str, float], dict[Part, np.ndarray]]]:
+        """Every critic's sizes and the log of its values; no luck is involved, so seeds share them."""
+        if not self._critics:
+            for shrink, penalty in itertools.product(critic.SHRINKS, critic.PENALTIES):
+                one = critic.Critic.fit(self.learnt, shrink, penalty)
+                values = self._both(lambda known, one=one: np.log(one.values(known)))  # type: ignore[misc]
+                self._critics.append(({"shrink": shrink, "penalty": penalty}, values))
+        return self._critics
 
 
 def _z(scores: np.ndarray) -> np.ndarray:

@@ -8,11 +8,12 @@ from scipy import sparse
 from recloop.evaluation.next_item.sequences import Log
 
 
-def matrix(log: Log) -> sparse.csr_matrix:
-    """float32 (U, N): 1 where a person met an item."""
+def matrix(log: Log, values: Sequence[np.ndarray] | None = None) -> sparse.csr_matrix:
+    """float32 (U, N): where a person met an item 1, or what ``values``, a row per person, have there."""
     people = np.repeat(np.arange(len(log.items)), [len(row) for row in log.items])
     items = np.concatenate(log.items)
-    return sparse.csr_matrix((np.ones(len(items), np.float32), (people, items)), (len(log.items), log.count))
+    found = np.ones(len(items)) if values is None else np.concatenate(values)
+    return sparse.csr_matrix((found.astype(np.float32), (people, items)), (len(log.items), log.count))
 
 
 def random(known: Log, seed: int) -> np.ndarray:
@@ -41,12 +42,15 @@ def cosine(learnt: Log, neighbours: int) -> np.ndarray:
 
 
 def ease(learnt: Log, penalty: float) -> np.ndarray:
-    """float32 (N, N): B = I - P diag(1 / diag P), P = (X'X + penalty I)^-1 (Steck 2019, "Embarrassingly
-    shallow autoencoders for sparse data", eq. 8)."""
+    """float32 (N, N): the best weights with which what was met tells what else was."""
     met = matrix(learnt)
-    gram = (met.T @ met).toarray().astype(np.float64)
-    gram[np.diag_indices_from(gram)] += penalty
-    inverse = np.linalg.inv(gram)
+    return best_weights((met.T @ met).toarray(), penalty)
+
+
+def best_weights(gram: np.ndarray, penalty: float) -> np.ndarray:
+    """float32 (N, N): B = I - P diag(1 / diag P), P = (G + penalty I)^-1 (Steck 2019, "Embarrassingly
+    shallow autoencoders for sparse data", eq. 8), of float (N, N) G = X'X."""
+    inverse = np.linalg.inv(gram.astype(np.float64) + penalty * np.eye(len(gram)))
     weights = inverse / -inverse.diagonal()
     np.fill_diagonal(weights, 0)
     return weights.astype(np.float32)
