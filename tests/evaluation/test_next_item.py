@@ -8,6 +8,7 @@ import pytest
 
 from recloop.agents.sequence import Sizes
 from recloop.evaluation.next_item import bench, critic, figures, linear, neighbours
+from recloop.evaluation.next_item.last_few import LastFew
 from recloop.evaluation.next_item.sequences import Log, TooLittleError, ndcg, ranks, read_log, weighted
 from recloop.intake.movielens import read_movielens
 
@@ -33,6 +34,29 @@ def test_the_parts_never_overlap_and_nothing_hidden_is_known() -> None:
     assert log.hidden("validation")[0].tolist() == [row[-2] for row in log.items]
     assert log.hidden("test")[0].tolist() == [row[-1] for row in log.items]
     assert log.hidden("test")[1].tolist() == [row[-1] for row in log.rewards]
+
+
+def test_the_last_few_are_asked_one_after_another_and_nothing_hidden_is_known() -> None:
+    log = LastFew.of(walk(0, people=3), 2)
+    for part, back in (("validation", 4), ("test", 2)):
+        target, reward = log.hidden(part)
+        known = log.known(part)
+        moments = [(row, len(items) - back + n) for row, items in enumerate(log.items) for n in range(2)]
+        assert target.tolist() == [log.items[row][at] for row, at in moments]
+        assert reward.tolist() == [log.rewards[row][at] for row, at in moments]
+        for (row, at), items, rewards in zip(moments, known.items, known.rewards, strict=True):
+            np.testing.assert_array_equal(items, log.items[row][:at])
+            np.testing.assert_array_equal(rewards, log.rewards[row][:at])
+    assert [len(row) for row in log.learnt().items] == [8, 8, 8]
+    with pytest.raises(TooLittleError, match="13 ratings"):
+        LastFew.of(log, 5)
+
+
+def test_one_hidden_item_of_the_last_few_is_the_protocol_of_one(tmp_path: Path) -> None:
+    """Also its intervals, which resample people."""
+    log, sizes = walk(6), {"bce": TINY, "softmax": TINY}
+    found = bench.Bench(log, sizes, tmp_path).run(seeds=1)
+    assert figures.figures(LastFew.of(log, 1), found) == figures.figures(log, found)
 
 
 def test_ranks_by_hand() -> None:

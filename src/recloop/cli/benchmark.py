@@ -28,20 +28,26 @@ def movielens(
     data: Data,
     quick: Annotated[bool, typer.Option("--quick", help=f"{QUICK_SEEDS} seeds, shorter training.")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help=f"{SEEDS}, or {QUICK_SEEDS} with --quick.")] = None,
+    held_out: Annotated[int, typer.Option(min=1, help="Items of each person in the test.")] = 1,
     json_: JsonFile = None,
 ) -> None:
     """Next-item prediction, leave-last-out, the whole catalogue ranked. What was stopped goes on."""
     from recloop.evaluation.next_item import bench, figures, sequences  # torch and ray take seconds to import
+    from recloop.evaluation.next_item.last_few import LastFew
 
+    folder = places().home / "benchmarks"
     try:
         log = sequences.read_log(read_movielens(data), LIKED)
+        if held_out > 1:
+            log, folder = LastFew.of(log, held_out), folder / f"last-{held_out}"
     except (DatasetError, sequences.TooLittleError) as error:
         stop(str(error))
-    found = bench.Bench(log, bench.QUICK if quick else bench.FULL, places().home / "benchmarks").run(
+    found = bench.Bench(log, bench.QUICK if quick else bench.FULL, folder).run(
         seeds or (QUICK_SEEDS if quick else SEEDS)
     )
     rows, head = figures.figures(log, found), figures.head(log, found)
-    about = _about(log) | {"quick": quick, "protocol": figures.PROTOCOL}
+    protocol = figures.PROTOCOL + (figures.FEW.format(held=held_out) if held_out > 1 else "")
+    about = _about(log) | {"quick": quick, "protocol": protocol}
     if json_:
         json_.write_text(json.dumps({"log": about, "models": rows, "head": head}, indent=1) + "\n")
     console.print(
@@ -49,7 +55,7 @@ def movielens(
     )
     columns = ["model", "NDCG@10", "hit rate@10", "reward-weighted NDCG@10", "to SASRec-BCE", "seeds", "s"]
     as_table([_row(row) for row in rows], columns, "test")
-    console.print(figures.PROTOCOL, highlight=False)
+    console.print(protocol, highlight=False)
     console.print(f"Published {figures.PUBLISHED}.", highlight=False)
     console.print(_said(rows, head), highlight=False)
 

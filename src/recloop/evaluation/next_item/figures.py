@@ -16,6 +16,7 @@ PROTOCOL = (
     " Parameters, weights and when to stop are chosen on the validation. Figures are means over seeds;"
     " intervals at 95 % resample people and, where luck is involved, seeds."
 )
+FEW = " Here it is the last {held} of each, one after another, and as many before them, not one."
 PUBLISHED = "on MovieLens 1M, not this log, by a like protocol: SASRec with BCE 0.134, with a softmax 0.18"
 
 
@@ -27,7 +28,7 @@ def figures(log: Log, found: dict[str, list[Result]]) -> list[dict[str, Any]]:
     what was ``chosen`` with the first seed, ``seconds`` per seed.
     """
     values = {name: _values(log, results) for name, results in found.items()}
-    reward = log.hidden("test")[1]
+    reward = _by_person(log, log.hidden("test")[1])
     base = values[BASELINE]
     return [
         {
@@ -49,25 +50,30 @@ def figures(log: Log, found: dict[str, list[Result]]) -> list[dict[str, Any]]:
 def head(log: Log, found: dict[str, list[Result]]) -> dict[str, float]:
     """The reinforced head to what it stands on: ratios of NDCG and of reward-weighted NDCG, paired."""
     ours, reinforced = (_values(log, found[name])[0] for name in ("ours", "ours_reinforced"))
-    reward = log.hidden("test")[1]
+    reward = _by_person(log, log.hidden("test")[1])
     return _ratio("ndcg", reinforced, ours, _ones(reward)) | _ratio("reward_ndcg", reinforced, ours, reward)
 
 
 def _values(log: Log, results: list[Result]) -> tuple[np.ndarray, np.ndarray]:
-    """float64 (S, U) each: NDCG of every seed and person in the test and in the validation."""
+    """float64 (S, U, H) each: NDCG of every seed, person and hidden item, in test and validation."""
     parts = []
     for part in ("test", "validation"):
         known, target = log.known(part), log.hidden(part)[0]  # type: ignore[arg-type]
         parts.append(np.stack([ndcg(ranks(getattr(one, part), known, target)) for one in results]))
-    return parts[0], parts[1]
+    return _by_person(log, parts[0]), _by_person(log, parts[1])
+
+
+def _by_person(log: Log, values: np.ndarray) -> np.ndarray:
+    """(..., U, H) of (..., U H)."""
+    return values.reshape(*values.shape[:-1], len(log.items), -1)
 
 
 def _ones(reward: np.ndarray) -> np.ndarray:
-    return np.ones(len(reward))
+    return np.ones(reward.shape)
 
 
 def _interval(name: str, values: np.ndarray, weight: np.ndarray) -> dict[str, float]:
-    """Weighted mean of float (S, U) and the percentiles of its bootstrap over people and seeds."""
+    """Weighted mean of float (S, U, H) and the percentiles of its bootstrap over people and seeds."""
     low, high = np.quantile(_drawn(values, weight), [0.025, 0.975])
     return {name: _mean(values, weight), f"{name}_low": float(low), f"{name}_high": float(high)}
 
@@ -80,16 +86,16 @@ def _ratio(name: str, ours: np.ndarray, theirs: np.ndarray, weight: np.ndarray) 
 
 
 def _mean(values: np.ndarray, weight: np.ndarray) -> float:
-    return float(values.mean(0) @ weight / weight.sum())
+    return float((values.mean(0) * weight).sum() / weight.sum())
 
 
 def _drawn(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """float64 (DRAWS,): weighted means of float (S, U); any values of as many people meet the same draws."""
-    seeds, people = values.shape
+    """float64 (DRAWS,): weighted means of float (S, U, H); values of as many people meet the same draws."""
+    seeds, people, _ = values.shape
     counts = _counts(people, 0)
     luck = _counts(seeds, 1)
-    sums = counts @ (values * weight).T
-    return (luck * sums).sum(1) / seeds / np.maximum(counts @ weight, 1e-12)
+    sums = counts @ (values * weight).sum(2).T
+    return (luck * sums).sum(1) / seeds / np.maximum(counts @ weight.sum(1), 1e-12)
 
 
 @lru_cache
