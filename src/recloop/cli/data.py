@@ -1,12 +1,10 @@
-"""Data: import public datasets, advance the watermark, look at what was refused."""
+"""Data: import public datasets, advance the watermark."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import select
 
 from recloop.cli.show import AsJson, as_json, as_table, stop
 from recloop.intake import DatasetError, SourceConflict, import_into
@@ -14,11 +12,9 @@ from recloop.intake.readers import READERS
 from recloop.settings import places
 from recloop.store import open_store
 from recloop.store.snapshot import Watermark, watermark
-from recloop.store.tables import quarantine as refused
 
 MARK = Path("data/watermark.json")
 data = typer.Typer(no_args_is_help=True, help="The log: how far it has come, and new data versions.")
-quarantine = typer.Typer(no_args_is_help=True, help="What was refused at the door, with its reason.")
 
 
 def import_dataset(
@@ -69,24 +65,3 @@ def log(json_: AsJson = False) -> None:
         as_json({"source": now.source, "tables": rows})
     else:
         as_table(rows, list(rows[0]), f"source: {now.source}")
-
-
-@quarantine.command("list")
-def list_(
-    limit: Annotated[int, typer.Option(help="Newest rows to show.")] = 20, json_: AsJson = False
-) -> None:
-    """The newest rows that were refused."""
-    query = select(refused).order_by(refused.c.id.desc()).limit(limit)
-    with open_store(places().store).connect() as connection:
-        rows = [dict(row) for row in connection.execute(query).mappings()]
-    if json_:
-        as_json([row | {"body": _parsed(row["body"])} for row in rows])
-    else:
-        as_table(rows, ["id", "source", "kind", "reason"], f"{len(rows)} newest refused rows")
-
-
-def _parsed(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
