@@ -108,6 +108,22 @@ def test_quarantined_rows_are_repaired_and_replayed_once(run, tmp_path):
         assert run("quarantine", "replay", *words).exit_code in (1, 2)
 
 
+def test_a_sender_s_schema_is_held_against_ours(run, tmp_path):
+    ours = json.loads(run("data", "schema").stdout)
+    assert ours["version"] == "1.0"
+    theirs = tmp_path / "theirs.json"
+    more = ours["properties"] | {"mood": {"type": "string"}}
+    theirs.write_text(json.dumps(ours | {"properties": more}))
+    assert "kept as extra: mood" in run("data", "schema", "--against", str(theirs)).stdout
+    theirs.write_text(json.dumps(ours | {"properties": more | {"value": {"type": "string"}}}))
+    refused = run("data", "schema", "--against", str(theirs), "--json")
+    assert refused.exit_code == 1
+    said = {"breaks": ["value: was string, which is taken no more"], "kept as extra": ["mood"]}
+    assert json.loads(refused.stdout) == said
+    theirs.write_text("[]")
+    assert "no JSON Schema" in " ".join(run("data", "schema", "--against", str(theirs)).stderr.split())
+
+
 def test_an_unknown_dataset_or_a_missing_folder_is_a_clear_error(run, tmp_path):
     answer = run("import", "nonsense", str(tmp_path))
     assert answer.exit_code == 1

@@ -12,7 +12,7 @@ from recloop.schema.records import Arrival
 from recloop.settings import load_params
 from recloop.store import add_items, append, open_store, popular
 from recloop.store.snapshot import watermark, write_snapshot
-from recloop.store.tables import events
+from recloop.store.tables import events, impressions
 from tests.delivery.live import PARAMS, Live
 
 SAFARI = (
@@ -88,9 +88,18 @@ def test_nothing_learns_from_them(tmp_path, store_url):
 
 def test_over_http(tmp_path):
     act = {"user_id": "u", "item_id": "i1", "kind": "click"}
-    with Live(tmp_path) as live:
+    live = Live(tmp_path)
+    live.places = live.places.model_copy(update={"internal": "qa-*"})
+    with live:
         live.client.post("/feedback", json=act)
         live.client.post("/feedback", json=act, headers={"user-agent": "Googlebot/2.1"})
+        live.client.post("/feedback", json=act | {"user_id": "qa-1"})
+        for person in ("u", "qa-1"):
+            live.ask(person, k=1)
         with live.engine.connect() as connection:
             flags = connection.execute(select(events.c.traffic).order_by(events.c.seq)).scalars().all()
-    assert flags == [None, "bot"]
+            shown = (
+                connection.execute(select(impressions.c.traffic).order_by(impressions.c.seq)).scalars().all()
+            )
+    assert flags == [None, "bot", "internal"]
+    assert shown == [None, "internal"]

@@ -1,5 +1,6 @@
 """Data: import public datasets, advance the watermark."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,8 @@ import typer
 from recloop.cli.show import AsJson, as_json, as_table, stop
 from recloop.intake import DatasetError, SourceConflict, import_into
 from recloop.intake.readers import READERS
+from recloop.schema import Event
+from recloop.schema.versions import VERSION, added, breaking
 from recloop.settings import places
 from recloop.store import open_store
 from recloop.store.snapshot import Watermark, watermark
@@ -46,6 +49,31 @@ def mark(json_: AsJson = False) -> None:
         as_json({"watermark": asdict(now), "new_impressions": new})
     else:
         print(f"{new} new impressions; now run `dvc repro`")
+
+
+@data.command()
+def schema(
+    against: Annotated[Path | None, typer.Option(help="A sender's JSON Schema of an act.")] = None,
+    json_: AsJson = False,
+) -> None:
+    """The JSON Schema of an act; or what a sender's takes that is refused here, field by field."""
+    ours = Event.model_json_schema() | {"version": ".".join(map(str, VERSION))}
+    if against is None:
+        as_json(ours)
+        return
+    try:
+        theirs = json.loads(against.read_text())
+        more = added(ours, theirs)
+        shared = {name: field for name, field in theirs["properties"].items() if name not in more}
+        broken = breaking(theirs | {"properties": shared}, ours)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        stop(f"{against} is no JSON Schema of an object: {error}")
+    if json_:
+        as_json({"breaks": broken, "kept as extra": more})
+    elif not broken:
+        print(f"all of it is taken; kept as extra: {', '.join(more) or 'nothing'}")
+    if broken:
+        stop("\n".join(broken))
 
 
 @data.command()

@@ -40,7 +40,7 @@ from recloop.delivery.tally import Tally
 from recloop.delivery.workers import exposition
 from recloop.intake.feedback import AHEAD, OLDEST
 from recloop.intake.traffic import Rules
-from recloop.schema import Event, Impression, Slate, now_us
+from recloop.schema import Event, Impression, Slate, Traffic, now_us
 from recloop.serving.guard import OPEN, Guard
 from recloop.serving.journal import Journal
 from recloop.serving.messages import Ask
@@ -104,7 +104,8 @@ class Gateway:
         self.following = Following(engine, params.reward.rating_positive, self.meters)
         self._ask, self._why = msgspec.json.Decoder(Ask), msgspec.json.Decoder(Why)
         self._arms, self._tally = Arms(), Tally()
-        self._intake = Intake(engine, params, self.meters, self.following, self.commit, Rules(internal))
+        self._rules = Rules(internal)
+        self._intake = Intake(engine, params, self.meters, self.following, self.commit, self._rules)
 
     def app(self, pages: Sequence[BaseRoute] = (), scopes: Mapping[str, str] | None = None) -> Starlette:
         """The ASGI app: the gateway's routes, and pages that a room above brings with their scopes."""
@@ -188,7 +189,8 @@ class Gateway:
         size = wanted.k or given.size or self.params.serving.slate
         wanted = replace(wanted, context=replace(wanted.context, ts=ts), k=size)
         slate, colour = await self._rank(wanted, request_id, routing, given.colours)
-        await self.commit(shown=_impressions(slate, wanted, colour, ts), met=given.met)
+        traffic = self._rules.of_person(wanted.user_id)
+        await self.commit(shown=_impressions(slate, wanted, colour, ts, traffic), met=given.met)
         self._arms.logged(given.met)
         self._intake.served(slate)
         return slate
@@ -303,7 +305,9 @@ class Gateway:
         return _json(GATEWAY)
 
 
-def _impressions(slate: Slate, wanted: Ask, colour: str, ts: int) -> list[Impression]:
+def _impressions(
+    slate: Slate, wanted: Ask, colour: str, ts: int, traffic: Traffic | None
+) -> list[Impression]:
     return [
         Impression(
             request_id=slate.request_id,
@@ -314,6 +318,7 @@ def _impressions(slate: Slate, wanted: Ask, colour: str, ts: int) -> list[Impres
             policy=slate.policy,
             slot=colour,
             device=wanted.context.device,
+            traffic=traffic,
             ts=ts,
         )
         for position, (item, propensity) in enumerate(zip(slate.items, slate.propensities, strict=True))
