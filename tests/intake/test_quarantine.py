@@ -138,6 +138,9 @@ def test_a_repaired_row_is_let_in_once_and_both_bodies_stay(engine):
     assert json.loads(found.body)["kind"] == "stare"
     assert replay(engine, found, repaired) == 0
     assert replay(engine, row, repaired) == 0, "also for whoever read the row before"
+    other = json.dumps({"event_id": "another", "user_id": "u1", "item_id": "i1", "kind": "cart"})
+    assert replay(engine, row, other) == 0, "nor as something else"
+    assert find_held(engine, row.id).repaired == repaired
     assert count(engine) == 1
     assert held(engine, 9, waiting=True) == []
     with engine.connect() as connection:
