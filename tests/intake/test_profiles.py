@@ -62,6 +62,7 @@ def test_every_place_is_in_its_cell(latitude, longitude):
         (FORM | {"answers": {"skill": "x" * 129}}, "schema", "signup.answers.skill"),
         (FORM | {"answers": {}}, "schema", "signup.answers"),
         (FORM | {"answers": {"Not A Name": 1}}, "schema", "signup.answers"),
+        (FORM | {"answers": {"region": "a\0b"}}, "schema", "answers.region: a NUL"),
         (FORM | {"kind": "poll"}, "schema", ""),
         (7, "schema", ""),
     ],
@@ -88,6 +89,8 @@ def test_without_consent_nothing_is_noted(kind):
         {"kind": "x", "deep": [{"Latitude": "37.56654321", "lng": 126.97812345}]},
         SENSOR | {"latitude": [37.56654321]},
         SENSOR | {"ts": 5},
+        SENSOR | {"latitude": 1e308},
+        SENSOR | {"latitude": float("nan"), "longitude": 10**400},
     ],
 )
 def test_a_refused_place_is_not_kept_exactly_either(body):

@@ -82,6 +82,8 @@ def judge_profiles(
 def _form(row: Form, now: int) -> Change:
     if contact := sorted(CONTACT & set(row.answers)):
         raise Unfit(f"answers.{contact[0]}: contact data is no part of a profile: see store.personal")
+    if silent := [name for name, value in row.answers.items() if "\0" in str(value)]:
+        raise Unfit(f"answers.{silent[0]}: a NUL, which no text holds")
     profile = {name: value for name, value in row.answers.items() if name in PROFILE}
     attributes = {name: value for name, value in row.answers.items() if name not in PROFILE}
     change = Change(row.user_id, profile, attributes, now if row.ts is None else row.ts)
@@ -120,7 +122,7 @@ def _coarse_number(value: object) -> object:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return "left out"
-    return _edge(number) if math.isfinite(number) else "left out"
+    return _edge(number) if abs(number) <= 360 else "left out"
 
 
 def _edge(degrees: float) -> float:
