@@ -14,7 +14,7 @@ ROOMS: dict[str, set[str]] = {
     "schema": {"pyarrow"},
     "settings": {"pydantic_settings", "ruamel", "filelock"},
     "store": {"sqlalchemy", "alembic", "cryptography", "pyarrow"},
-    "intake": {"duckdb", "polars", "pyarrow", "sqlalchemy"},
+    "intake": {"duckdb", "polars", "pyarrow", "sqlalchemy", "urllib3"},
     "quality": {"great_expectations", "polars", "duckdb", "pandas", "pyarrow"},
     "features": {"duckdb", "polars", "pyarrow"},
     "policy": {"onnxruntime"},

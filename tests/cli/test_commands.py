@@ -80,6 +80,48 @@ def test_quarantine_shows_the_reason(run):
     (row,) = json.loads(run("quarantine", "list", "--json").stdout)
     assert row["reason"] == "ts: too old"
     assert row["body"] == {"user_id": "u"}
+    assert "ts: too old" in run("quarantine", "show", "1").stdout
+    assert json.loads(run("quarantine", "show", "1", "--json").stdout)["failure"] == "schema"
+    missing = run("quarantine", "show", "7")
+    assert missing.exit_code == 1
+    assert "no row 7" in missing.stderr
+
+
+def test_quarantined_rows_are_repaired_and_replayed_once(run, tmp_path):
+    act = {"user_id": "u", "item_id": "a", "kind": "click"}
+    bad = [
+        Refused("http", "event", "kind", act | {"kind": "stare"}),
+        Refused("http", "event", "item_id", act),
+    ]
+    append(open_store(places().store), refused=bad)
+    refused = run("quarantine", "replay", "1", "2", "--json")
+    assert refused.exit_code == 1
+    assert json.loads(refused.stdout)["added"] == 1
+    assert "row 1 is still unfit: kind" in refused.stderr
+    (tmp_path / "body.json").write_text(json.dumps(act))
+    for added in (1, 0):
+        answer = run("quarantine", "replay", "1", "--body", str(tmp_path / "body.json"), "--json")
+        assert json.loads(answer.stdout) == {"rows": 1, "added": added, "left": {}}
+    assert json.loads(run("quarantine", "list", "--waiting", "--json").stdout) == []
+    assert "0 acts were new" in run("quarantine", "replay", "--source", "http").stdout
+    for words in ((), ("1", "--failure", "schema"), ("1", "2", "--body", "-"), ("--failure", "odd")):
+        assert run("quarantine", "replay", *words).exit_code in (1, 2)
+
+
+def test_a_sender_s_schema_is_held_against_ours(run, tmp_path):
+    ours = json.loads(run("data", "schema").stdout)
+    assert ours["version"] == "1.0"
+    theirs = tmp_path / "theirs.json"
+    more = ours["properties"] | {"mood": {"type": "string"}}
+    theirs.write_text(json.dumps(ours | {"properties": more}))
+    assert "kept as extra: mood" in run("data", "schema", "--against", str(theirs)).stdout
+    theirs.write_text(json.dumps(ours | {"properties": more | {"value": {"type": "string"}}}))
+    refused = run("data", "schema", "--against", str(theirs), "--json")
+    assert refused.exit_code == 1
+    said = {"breaks": ["value: was string, which is taken no more"], "kept as extra": ["mood"]}
+    assert json.loads(refused.stdout) == said
+    theirs.write_text("[]")
+    assert "no JSON Schema" in " ".join(run("data", "schema", "--against", str(theirs)).stderr.split())
 
 
 def test_an_unknown_dataset_or_a_missing_folder_is_a_clear_error(run, tmp_path):

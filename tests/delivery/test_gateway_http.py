@@ -154,7 +154,12 @@ def test_a_batch_with_nothing_good_is_a_client_s_error(live):
     assert count(live, quarantine) == before + 2
     single = live.client.post("/feedback", json=CLICK | {"kind": "stare"})
     assert (single.status_code, single.json()["field"]) == (422, "kind")
-    assert live.client.post("/events", json=[]).json() == {"accepted": 0, "repeated": 0, "refused": []}
+    assert live.client.post("/events", json=[]).json() == {
+        "accepted": 0,
+        "repeated": 0,
+        "refused": [],
+        "rows": [],
+    }
 
 
 def test_feedback_is_metered_by_the_policy_that_it_answers(live):

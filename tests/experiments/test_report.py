@@ -52,7 +52,7 @@ def test_what_people_did_is_counted_from_their_exposure_on(engine):
         acted(1, "u0", "click", 99), acted(2, "u0", "click", 100), acted(3, "u0", "purchase", 130, 30.0),
         acted(4, "u1", "purchase", 130, 5.0), acted(5, "u1", "purchase", 131, 7.0),
         acted(6, "u1", "dismiss", 60), acted(7, "stranger", "click", 140), acted(8, "u0", "rating", 140, 5.0),
-        acted(9, "u0", "click", 500),
+        acted(9, "u0", "click", 500), acted(10, "u0", "dwell", 141, 60.0),
     ]  # fmt: skip
     append(engine, shown, acts)
 

@@ -81,3 +81,37 @@ def test_every_body_is_either_an_event_or_refused(raw):
     events, refused = parse_events(raw, NOW)
     assert len(events) + len(refused) == len(raw)
     assert all(row.reason for row in refused)
+
+
+@pytest.mark.parametrize("hours", [-30 * 24 * 365, -1, 2, 500])
+def test_a_clock_that_is_wrong_is_corrected_for_and_by_how_much_is_kept(hours):
+    off = hours * 3_600_000_000
+    sent = {"ts": NOW - 7_000_000 + off, "sent": NOW - 200_000 + off}
+    if sent["ts"] < 0:
+        sent = {"ts": 3_000_000, "sent": 9_800_000}
+    (act,), refused = parse_events([GOOD | sent], NOW)
+    assert refused == []
+    assert act.ts == NOW - 6_800_000, "it happened 6.8 s before it was sent"
+    assert act.skew == NOW - sent["sent"]
+    assert act.received == NOW
+
+
+def test_a_clock_that_is_right_is_left_alone():
+    for late in (0, 4_900_000, -4_900_000):
+        (act,), _ = parse_events([GOOD | {"sent": NOW - late}], NOW)
+        assert (act.ts, act.skew) == (GOOD["ts"], 0)
+    (act,), _ = parse_events([{k: v for k, v in GOOD.items() if k != "ts"} | {"sent": 5}], NOW)
+    assert (act.ts, act.skew) == (NOW, 0)
+
+
+@pytest.mark.parametrize("sent", ["now", -1, 2**62, 1.5, True])
+def test_a_sending_time_that_is_none_is_named(sent):
+    _, (refused,) = parse_events([GOOD | {"sent": sent}], NOW)
+    assert refused.reason.startswith("sent: ")
+
+
+def test_an_act_that_is_sent_again_later_is_the_same():
+    body = {name: value for name, value in GOOD.items() if name != "event_id"}
+    (first,), _ = parse_events([body | {"sent": NOW}], NOW)
+    (again,), _ = parse_events([body | {"sent": NOW + 9}], NOW + 9)
+    assert first.event_id == again.event_id

@@ -100,6 +100,11 @@ def test_feedback_is_on_disk_when_it_is_answered_and_once_only(slot: TestClient,
     with engine.connect() as connection:
         (row,) = connection.execute(select(events)).mappings().all()
     assert {key: row[key] for key in act} == act
+    clash = slot.post("/feedback", json=act | {"value": 1.0})
+    assert (clash.status_code, clash.json()["field"]) == (409, "event_id")
+    assert "e1" in clash.json()["error"]
+    timeless = {name: value for name, value in act.items() if name != "ts"} | {"event_id": "e2"}
+    assert [slot.post("/feedback", json=timeless).json()["accepted"] for _ in range(2)] == [1, 0]
 
 
 def test_feedback_needs_the_token_where_there_is_one(recommender: Recommender) -> None:

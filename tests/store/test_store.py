@@ -168,7 +168,7 @@ def test_one_bad_batch_does_not_fail_its_neighbours(engine):
             writer.submit(refused=[bad]),
             writer.submit(acts=[click(2)]),
         ]
-        assert [results[0].result(30), results[2].result(30)] == [1, 1]
+        assert [results[0].result(30).new, results[2].result(30).new] == [1, 1]
         with pytest.raises(Exception, match=r"NOT NULL|not-null"):
             results[1].result(30)
 
@@ -176,7 +176,7 @@ def test_one_bad_batch_does_not_fail_its_neighbours(engine):
 def test_of_callers_who_bring_the_same_row_at_once_the_first_is_told_that_it_was_new(engine):
     with engine.begin() as connection:
         callers = [Rows([impression(1)], [click(1)]), Rows([impression(1)], [click(1), click(2)]), Rows()]
-        assert write_all(connection, callers) == [2, 1, 0]
+        assert [taken.new for taken in write_all(connection, callers)] == [2, 1, 0]
     assert append(engine, [impression(1), impression(1)], [click(3), click(3)]) == 1
 
 

@@ -29,6 +29,7 @@ NEEDED = {  # what a reader of docs/security.md relies on, written down a second
         "/recommend": READ,
         "/feedback": FEEDBACK,
         "/events": FEEDBACK,
+        "/profiles": FEEDBACK,
         "/rollout/abort": OPERATE,
         "/healthz": OPEN,
         "/status": READ,
@@ -39,6 +40,7 @@ NEEDED = {  # what a reader of docs/security.md relies on, written down a second
         "/dashboard": READ,
         "/dashboard/live": READ,
         "/static": OPEN,
+        "/recloop.js": OPEN,
     },
     "slot": {
         "/recommend": READ,

@@ -122,6 +122,7 @@ def test_no_field_of_a_request_reaches_the_log(request, lines, which, word):
 @pytest.mark.parametrize("table", ["events", "impressions", "consents"])
 @pytest.mark.parametrize("word", [PERSON[0], PERSON[2]])
 def test_nor_does_what_the_store_says_when_it_fails(gateway, where, lines, table, word):
+    add_items(open_store(where.store), [Item(item_id=word, title="One")])
     sqlite3.connect(where.home / "store.db").execute(f"DROP TABLE {table}").connection.close()
     lines()
     act = {"user_id": word, "item_id": word, "kind": "click", "event_id": word}

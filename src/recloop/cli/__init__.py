@@ -5,7 +5,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from recloop.cli import ablate, benchmark, data, doctor, experiment, rollout, search, store, system, token
+from recloop.cli import (
+    ablate,
+    benchmark,
+    data,
+    doctor,
+    experiment,
+    quarantine,
+    rollout,
+    search,
+    sources,
+    store,
+    system,
+    token,
+)
 from recloop.cli.show import stop
 from recloop.store import StoreError
 
@@ -29,11 +42,13 @@ app.command()(system.down)
 app.command()(system.status)
 app.command()(doctor.doctor)
 app.command("import")(data.import_dataset)
+app.command()(sources.follow)
+app.command()(sources.pull)
 app.command("search")(search.search_command)
 app.command("ablate")(ablate.ablate_command)
 app.add_typer(benchmark.benchmark, name="benchmark")
 app.add_typer(data.data, name="data")
-app.add_typer(data.quarantine, name="quarantine")
+app.add_typer(quarantine.quarantine, name="quarantine")
 app.add_typer(experiment.experiment, name="experiment")
 app.add_typer(rollout.rollout, name="rollout")
 app.add_typer(store.store, name="store")

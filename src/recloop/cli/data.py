@@ -1,4 +1,4 @@
-"""Data: import public datasets, advance the watermark, look at what was refused."""
+"""Data: import public datasets, advance the watermark."""
 
 import json
 from dataclasses import asdict
@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import select
 
 from recloop.cli.show import AsJson, as_json, as_table, stop
 from recloop.intake import DatasetError, SourceConflict, import_into
 from recloop.intake.readers import READERS
+from recloop.schema import Event
+from recloop.schema.versions import VERSION, added, breaking
 from recloop.settings import places
 from recloop.store import open_store
 from recloop.store.snapshot import Watermark, watermark
-from recloop.store.tables import quarantine as refused
 
 MARK = Path("data/watermark.json")
 data = typer.Typer(no_args_is_help=True, help="The log: how far it has come, and new data versions.")
-quarantine = typer.Typer(no_args_is_help=True, help="What was refused at the door, with its reason.")
 
 
 def import_dataset(
@@ -53,6 +52,31 @@ def mark(json_: AsJson = False) -> None:
 
 
 @data.command()
+def schema(
+    against: Annotated[Path | None, typer.Option(help="A sender's JSON Schema of an act.")] = None,
+    json_: AsJson = False,
+) -> None:
+    """The JSON Schema of an act; or what a sender's takes that is refused here, field by field."""
+    ours = Event.model_json_schema() | {"version": ".".join(map(str, VERSION))}
+    if against is None:
+        as_json(ours)
+        return
+    try:
+        theirs = json.loads(against.read_text())
+        more = added(ours, theirs)
+        shared = {name: field for name, field in theirs["properties"].items() if name not in more}
+        broken = breaking(theirs | {"properties": shared}, ours)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        stop(f"{against} is no JSON Schema of an object: {error}")
+    if json_:
+        as_json({"breaks": broken, "kept as extra": more})
+    elif not broken:
+        print(f"all of it is taken; kept as extra: {', '.join(more) or 'nothing'}")
+    if broken:
+        stop("\n".join(broken))
+
+
+@data.command()
 def log(json_: AsJson = False) -> None:
     """What the store holds, and how much of it the newest data version has seen."""
     now = watermark(open_store(places().store))
@@ -69,24 +93,3 @@ def log(json_: AsJson = False) -> None:
         as_json({"source": now.source, "tables": rows})
     else:
         as_table(rows, list(rows[0]), f"source: {now.source}")
-
-
-@quarantine.command("list")
-def list_(
-    limit: Annotated[int, typer.Option(help="Newest rows to show.")] = 20, json_: AsJson = False
-) -> None:
-    """The newest rows that were refused."""
-    query = select(refused).order_by(refused.c.id.desc()).limit(limit)
-    with open_store(places().store).connect() as connection:
-        rows = [dict(row) for row in connection.execute(query).mappings()]
-    if json_:
-        as_json([row | {"body": _parsed(row["body"])} for row in rows])
-    else:
-        as_table(rows, ["id", "source", "kind", "reason"], f"{len(rows)} newest refused rows")
-
-
-def _parsed(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

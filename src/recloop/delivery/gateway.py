@@ -7,13 +7,12 @@ import asyncio
 import logging
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -27,44 +26,51 @@ from recloop.delivery import rollout
 from recloop.delivery.arms import Arms
 from recloop.delivery.exchange import Exchange, SlotFailure
 from recloop.delivery.following import Following
+from recloop.delivery.intake import Intake
 from recloop.delivery.meters import Meters
 from recloop.delivery.openapi import GATEWAY
-from recloop.delivery.outcomes import FALLBACK, worth
+from recloop.delivery.outcomes import FALLBACK
 from recloop.delivery.presence import Presence
 from recloop.delivery.pressure import Pressure
 from recloop.delivery.problems import Problem, decoded, explain, require_json
+from recloop.delivery.profiles import Profiles
 from recloop.delivery.routing import Routing
 from recloop.delivery.shadow import Shadow
 from recloop.delivery.tally import Tally
 from recloop.delivery.workers import exposition
-from recloop.intake import parse_events
 from recloop.intake.feedback import AHEAD, OLDEST
-from recloop.schema import Event, Impression, Slate, now_us
+from recloop.intake.traffic import Rules
+from recloop.schema import Event, Impression, Slate, Traffic, now_us
 from recloop.serving.guard import OPEN, Guard
 from recloop.serving.journal import Journal
 from recloop.serving.messages import Ask
 from recloop.settings import Params, Tokens
 from recloop.settings.tokens import FEEDBACK, OPERATE, READ
-from recloop.store import Busy, Exposure, Refused, Writer, fault_of
-from recloop.store.tables import impressions
+from recloop.store import Busy, Exposure, Refused, Taken, Writer, fault_of
 
 log = logging.getLogger("recloop.gateway")
-ASK_LIMIT, BODY_LIMIT = 1 << 16, 1 << 20  # bytes of one act or question, and of a batch
-MOST_EVENTS = 5000  # of one request
+ASK_LIMIT = 1 << 16  # bytes of a question
 SLOT_SECONDS = 2.0  # a slot that needs longer has failed
 COMMIT_SECONDS = 3.0  # a store that needs longer is busy
-REMEMBERED = 100_000  # requests whose policy is known when their feedback comes, for the reward's meter
 SCOPES = {
     "/recommend": READ,
     "/feedback": FEEDBACK,
     "/events": FEEDBACK,
+    "/profiles": FEEDBACK,
     "/rollout/abort": OPERATE,
     "/healthz": OPEN,
     "/status": READ,
     "/metrics": READ,
     "/openapi.json": OPEN,
 }
-MOST = {"/recommend": 256, "/feedback": 256, "/events": 32, "/": 64, "/consent": 64}  # at once
+MOST = {
+    "/recommend": 256,
+    "/feedback": 256,
+    "/events": 32,
+    "/profiles": 32,
+    "/": 64,
+    "/consent": 64,
+}  # at once
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -90,22 +96,24 @@ class Gateway:
         free: frozenset[str],
         rate: float | None = None,
         slot_token: str = "",
+        internal: str = "",
     ) -> None:
         self.engine, self.params, self._tokens, self._free, self._rate = engine, params, tokens, free, rate
         self._slot_token = slot_token
         self.meters = Meters()
         self.following = Following(engine, params.reward.rating_positive, self.meters)
-        self._ask, self._act = msgspec.json.Decoder(Ask), msgspec.json.Decoder(dict)
-        self._acts, self._why = msgspec.json.Decoder(list), msgspec.json.Decoder(Why)
-        self._served_by: OrderedDict[str, str] = OrderedDict()
+        self._ask, self._why = msgspec.json.Decoder(Ask), msgspec.json.Decoder(Why)
         self._arms, self._tally = Arms(), Tally()
+        self._rules = Rules(internal)
+        self._intake = Intake(engine, params, self.meters, self.following, self.commit, self._rules)
 
     def app(self, pages: Sequence[BaseRoute] = (), scopes: Mapping[str, str] | None = None) -> Starlette:
         """The ASGI app: the gateway's routes, and pages that a room above brings with their scopes."""
         routes = [
             self._post("/recommend", self._recommend),
-            self._post("/feedback", self._feedback),
-            self._post("/events", self._events),
+            self._post("/feedback", self._intake.one),
+            self._post("/events", self._intake.many),
+            self._post("/profiles", Profiles(self.engine).take),
             self._post("/rollout/abort", self._abort),
             Route("/healthz", self._healthz),
             Route("/status", self._status),
@@ -181,11 +189,10 @@ class Gateway:
         size = wanted.k or given.size or self.params.serving.slate
         wanted = replace(wanted, context=replace(wanted.context, ts=ts), k=size)
         slate, colour = await self._rank(wanted, request_id, routing, given.colours)
-        await self._commit(shown=_impressions(slate, wanted, colour, ts), met=given.met)
+        traffic = self._rules.of_person(wanted.user_id)
+        await self.commit(shown=_impressions(slate, wanted, colour, ts, traffic), met=given.met)
         self._arms.logged(given.met)
-        self._served_by[slate.request_id] = slate.policy
-        if len(self._served_by) > REMEMBERED:
-            self._served_by.popitem(last=False)
+        self._intake.served(slate)
         return slate
 
     async def _rank(
@@ -235,14 +242,18 @@ class Gateway:
             fallback=True,
         )
 
-    async def _commit(
+    async def commit(
         self,
         shown: Sequence[Impression] = (),
         acts: Sequence[Event] = (),
         refused: Sequence[Refused] = (),
         met: Sequence[Exposure] = (),
-    ) -> int:
-        """Wait until the rows are on disk; how many were new. Where the wait ends, they are not written."""
+    ) -> Taken:
+        """Wait until the rows are on disk; what became of them. Where the wait ends, they are not written.
+
+        Raises:
+            Problem: the store is busy, or cannot be written.
+        """
         try:
             done = asyncio.wrap_future(self._writer.submit(shown, acts, refused, met))
             return await asyncio.wait_for(done, COMMIT_SECONDS)
@@ -255,54 +266,6 @@ class Gateway:
         except SQLAlchemyError as error:
             log.error("the store cannot be written: %s", fault_of(error))
             raise Problem(503, "the store cannot be written now: send it again later", later=True) from error
-
-    async def _feedback(self, request: Request) -> Response:
-        good, refused = parse_events([decoded(self._act, await require_json(request, ASK_LIMIT))])
-        kept = await self._take(good, refused)
-        return _json({"accepted": kept, "event_id": good[0].event_id})
-
-    async def _events(self, request: Request) -> Response:
-        rows = decoded(self._acts, await require_json(request, BODY_LIMIT))
-        if len(rows) > MOST_EVENTS:
-            raise Problem(413, f"{len(rows)} events in one request, {MOST_EVENTS} at most", "body")
-        good, refused = parse_events(rows)
-        kept = await self._take(good, refused)
-        return _json(
-            {"accepted": kept, "repeated": len(good) - kept, "refused": [row.reason for row in refused]}
-        )
-
-    async def _take(self, good: list[Event], refused: list[Refused]) -> int:
-        """Store what is good, quarantine the rest; a problem when nothing is good."""
-        kept = await self._commit(acts=good, refused=refused)
-        for outcome, count in (("new", kept), ("repeated", len(good) - kept), ("refused", len(refused))):
-            self.meters.events.labels(outcome).inc(count)
-        if refused and not good:
-            reasons = list(dict.fromkeys(row.reason for row in refused))
-            field = reasons[0].partition(":")[0]
-            raise Problem(422, " | ".join(reasons[:5]), field)
-        if kept == len(good):  # a repeated one was counted when it first came
-            policies = await self._policies({act.request_id for act in good if act.request_id})
-            for act in good:
-                policy = policies.get(act.request_id or "", "unknown")
-                self.meters.reward.labels(policy).observe(worth(act, self.params.reward))
-        return kept
-
-    async def _policies(self, requests: set[str]) -> dict[str, str]:
-        """By request; of those that another worker served, or one before the restart, the store knows."""
-        found = {one: self._served_by[one] for one in requests if one in self._served_by}
-        if len(found) == len(requests):
-            return found
-
-        def look() -> dict[str, str]:
-            query = select(impressions.c.request_id, impressions.c.policy).where(
-                impressions.c.request_id.in_(requests - set(found)), impressions.c.position == 0
-            )
-            with self.engine.connect() as connection:
-                return {row.request_id: row.policy for row in connection.execute(query)}
-
-        with suppress(SQLAlchemyError):  # a meter is not worth a failure
-            found |= await run_in_threadpool(look)
-        return found
 
     async def _abort(self, request: Request) -> Response:
         wanted = decoded(self._why, await require_json(request, ASK_LIMIT))
@@ -342,7 +305,9 @@ class Gateway:
         return _json(GATEWAY)
 
 
-def _impressions(slate: Slate, wanted: Ask, colour: str, ts: int) -> list[Impression]:
+def _impressions(
+    slate: Slate, wanted: Ask, colour: str, ts: int, traffic: Traffic | None
+) -> list[Impression]:
     return [
         Impression(
             request_id=slate.request_id,
@@ -353,6 +318,7 @@ def _impressions(slate: Slate, wanted: Ask, colour: str, ts: int) -> list[Impres
             policy=slate.policy,
             slot=colour,
             device=wanted.context.device,
+            traffic=traffic,
             ts=ts,
         )
         for position, (item, propensity) in enumerate(zip(slate.items, slate.propensities, strict=True))

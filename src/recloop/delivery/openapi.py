@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from recloop.serving.openapi import DOCUMENT, GUARDED, WRONG, refusals
+from recloop.intake.profiles import Motion
+from recloop.serving.messages import IDENTIFIER
+from recloop.serving.openapi import CONFLICT, DOCUMENT, GUARDED, WRONG, refusals
 
 SLOT: dict[str, Any] = dict(DOCUMENT)
 
@@ -45,7 +47,50 @@ _EVENTS = {
                 "accepted": {"type": "integer"},
                 "repeated": {"type": "integer"},
                 "refused": {"type": "array", "items": {"type": "string"}},
+                "rows": {"type": "array", "items": {"enum": ["new", "repeated", "refused"]}},
             }
+        ),
+        **refusals(WRONG | LATER | {"409": CONFLICT}),
+    },
+}
+_FORM = {
+    "type": "object",
+    "properties": {
+        "kind": {"enum": ["signup", "survey"]},
+        "user_id": {"type": "string", "pattern": IDENTIFIER},
+        "answers": {"type": "object", "additionalProperties": {"type": ["string", "number"]}},
+        "ts": {"type": "integer"},
+    },
+    "required": ["kind", "user_id", "answers"],
+    "additionalProperties": False,
+}
+_READING = {
+    "type": "object",
+    "properties": {
+        "kind": {"const": "sensor"},
+        "user_id": {"type": "string", "pattern": IDENTIFIER},
+        "latitude": {"type": "number", "minimum": -90, "maximum": 90},
+        "longitude": {"type": "number", "minimum": -180, "maximum": 180},
+        "motion": {"enum": list(Motion)},
+        "ts": {"type": "integer"},
+    },
+    "required": ["kind", "user_id"],
+    "additionalProperties": False,
+}
+_PROFILES = {
+    "summary": "Forms, surveys and readings of sensors; answered when they are on disk",
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "array", "items": {"oneOf": [_FORM, _READING]}},
+                "example": [{"kind": "survey", "user_id": "p000001", "answers": {"likes": "logos"}}],
+            }
+        },
+    },
+    "responses": {
+        "200": _result(
+            {"accepted": {"type": "integer"}, "refused": {"type": "array", "items": {"type": "string"}}}
         ),
         **refusals(WRONG | LATER),
     },
@@ -78,6 +123,7 @@ GATEWAY: dict[str, Any] = SLOT | {
         "/recommend": _also("/recommend"),
         "/feedback": _also("/feedback"),
         "/events": {"post": _EVENTS},
+        "/profiles": {"post": _PROFILES},
         "/rollout/abort": {"post": _ABORT},
         "/healthz": _get("Whether the gateway serves; degraded without routing or store", "application/json"),
         "/status": _get("Routing and the open rollout", "application/json"),

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Engine, func, select
 
 from recloop.experiments import Clusters
 from recloop.experiments.metrics import PLAIN, worth_of
-from recloop.schema import Event
+from recloop.schema import Event, EventKind
 from recloop.settings.params import RewardParams
 from recloop.store.tables import events, impressions
 
@@ -29,10 +29,11 @@ class Outcomes:
 
 
 def worth(act: Event, reward: RewardParams) -> float:
-    """The reward of one act; a rating with enough stars is worth a click."""
+    """The reward of one act; a rating with enough stars is worth a click, a dwell nothing."""
     if act.kind in PLAIN:
         return getattr(reward, act.kind)
-    return reward.click if act.value >= reward.rating_positive else 0.0
+    good = act.kind == EventKind.RATING and act.value >= reward.rating_positive
+    return reward.click if good else 0.0
 
 
 def outcomes(
@@ -50,7 +51,7 @@ def outcomes(
     An act counts for the request and the item that it names, as in training; requests of which only
     some positions were logged (``partial``) are left out.
     """
-    within = (impressions.c.seq > since) & ~impressions.c.partial
+    within = (impressions.c.seq > since) & ~impressions.c.partial & impressions.c.traffic.is_(None)
     if until is not None:
         within &= impressions.c.seq <= until
     whose = impressions.c.policy, impressions.c.user_id
@@ -59,7 +60,9 @@ def outcomes(
         select(*whose, func.sum(worth(reward)))
         .join(
             events,
-            (events.c.request_id == impressions.c.request_id) & (events.c.item_id == impressions.c.item_id),
+            (events.c.request_id == impressions.c.request_id)
+            & (events.c.item_id == impressions.c.item_id)
+            & events.c.traffic.is_(None),
         )
         .where(within)
         .group_by(*whose)

@@ -15,11 +15,16 @@ BODY_SECONDS = 10.0  # who sends slower holds a place that others want
 
 
 class Problem(HTTPException):
-    """Ends the handling of a request with a ``Refusal``; ``later`` asks to try again in a second."""
+    """Ends the handling of a request with a ``Refusal``; ``later`` asks to try again in a second.
 
-    def __init__(self, status: int, error: str, field: str = "", later: bool = False) -> None:
+    ``body``: what was sent, as far as it was read, where that could not be understood.
+    """
+
+    def __init__(
+        self, status: int, error: str, field: str = "", later: bool = False, body: bytes = b""
+    ) -> None:
         super().__init__(status, error, {"retry-after": "1"} if later else None)
-        self.field = field
+        self.field, self.body = field, body
 
 
 def decoded(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
@@ -32,7 +37,7 @@ def decoded(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
         return decoder.decode(raw)
     except UNREADABLE as error:
         status, found = refusal(error, raw)
-        raise Problem(status, found.error, found.field) from error
+        raise Problem(status, found.error, found.field, body=raw) from error
 
 
 async def require_json(request: Request, limit: int) -> bytes:
@@ -58,7 +63,8 @@ async def body_of(request: Request, limit: int) -> bytes:
             async for part in request.stream():
                 body += part
                 if len(body) > limit:
-                    raise Problem(413, f"the body is longer than {limit} bytes", "body")
+                    why = f"the body is longer than {limit} bytes"
+                    raise Problem(413, why, "body", body=bytes(body[:limit]))
     except TimeoutError as error:
         raise Problem(408, f"the body did not come within {BODY_SECONDS:.0f} s", "body") from error
     return bytes(body)

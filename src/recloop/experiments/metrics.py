@@ -20,9 +20,10 @@ PLAIN = ("view", "click", "cart", "purchase", "dismiss")  # kinds whose worth do
 
 
 def worth_of(reward: RewardParams) -> ColumnElement:
-    """The reward of an event's row; a rating with enough stars is worth a click."""
+    """The reward of an event's row; a rating with enough stars is worth a click, a dwell nothing."""
     rating = case((events.c.value >= reward.rating_positive, reward.click), else_=0.0)
-    return case(*[(events.c.kind == kind, getattr(reward, kind)) for kind in PLAIN], else_=rating)
+    plain = [(events.c.kind == kind, getattr(reward, kind)) for kind in PLAIN]
+    return case(*plain, (events.c.kind == "rating", rating), else_=0.0)
 
 
 def _number_of(kind: str) -> Callable[[RewardParams], ColumnElement]:

@@ -4,61 +4,115 @@ import hashlib
 import json
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from recloop.schema import Event, now_us
+from recloop.intake.reasons import Unfit, unfit
+from recloop.schema import Arrival, Event, Failure, now_us
+from recloop.schema.versions import VERSION, Version, parse_version
 from recloop.store import Refused
 
 DAY = 86_400_000_000  # microseconds
 OLDEST = 7 * DAY  # a phone that was offline for a week may still deliver
 AHEAD = 60_000_000  # a client's clock may be a minute fast
+TOLERATED = 5_000_000  # between a client's clock and ours: the way of a message takes time too
+MOST_EXTRA = 4096  # characters of what a later schema version adds
+KNOWN = frozenset(Event.model_fields)
 
 
-def parse_events(raw: Sequence[object], now: int | None = None) -> tuple[list[Event], list[Refused]]:
-    """Events of a JSON batch, and what is none with the field that is wrong.
+@dataclass(frozen=True)
+class TooOld(Refused):
+    """An act that comes too late, unless it has come before; ``act`` is it."""
+
+    act: Arrival | None = None
+
+
+def parse_events(
+    raw: Sequence[object], now: int | None = None, source: str = "http"
+) -> tuple[list[Arrival], list[Refused]]:
+    """Events of a JSON batch, and what is none with the field that is wrong; see ``judge``."""
+    rows = judge(raw, now, source)
+    good = [row for row in rows if isinstance(row, Arrival)]
+    return good, [row for row in rows if isinstance(row, Refused)]
+
+
+def judge(
+    raw: Sequence[object], now: int | None = None, source: str = "http", oldest: int = OLDEST
+) -> list[Arrival | Refused]:
+    """Per row of a JSON batch the event, or why it is none.
 
     An absent ``ts`` is now. An absent ``event_id`` is made: from the content where ``ts`` was given,
-    so that delivering the same act again is harmless; else a random one. An act more than seven
-    days old or more than a minute ahead of ``now`` (µs since 1970) is refused.
+    so that delivering the same act again is harmless; else a random one. ``sent`` is when the sender
+    sent the row by its own clock: one that is more than five seconds off is corrected for, and by how much
+    is kept. An act more than ``oldest`` (µs, seven days) old or more than a minute ahead of ``now`` (µs
+    since 1970) is refused. ``schema_version`` is the sender's: of a later one with the same first number
+    unknown fields are kept as ``extra``, else they are refused.
     """
     now = now_us() if now is None else now
-    good: list[Event] = []
-    refused: list[Refused] = []
+    rows: list[Arrival | Refused] = []
     for body in raw:
         try:
-            event = _event(body, now)
-        except (ValidationError, ValueError) as error:
-            refused.append(Refused("http", "event", _reason(error), body))
+            act = _event(body, now)
+        except ValueError as error:
+            found = unfit(error)
+            rows.append(Refused(source, "event", str(found), body, found.failure))
+            continue
+        if act.ts < now - oldest:
+            why = f"ts: {(now - act.ts) / DAY:.1f} days old, {oldest / DAY:.0f} at most"
+            rows.append(TooOld(source, "event", why, body, Failure.TOO_OLD, act))
         else:
-            good.append(event)
-    return good, refused
+            rows.append(act)
+    return rows
 
 
-def _event(body: object, now: int) -> Event:
+def _event(body: object, now: int) -> Arrival:
     if not isinstance(body, dict):
-        raise ValueError(f"an event is a JSON object, not {type(body).__name__}")
+        raise Unfit(f"an event is a JSON object, not {type(body).__name__}")
     filled = dict(body)
+    skew = _skew(filled.pop("sent", None), now)
+    extra = _later(filled, parse_version(filled.pop("schema_version", None)))
     if filled.get("event_id") is None:
-        filled["event_id"] = _identity(body)
+        filled["event_id"] = f"h{uuid.uuid4().hex}" if body.get("ts") is None else identity(body)
     if filled.get("ts") is None:
         filled["ts"] = now
-    event = Event.model_validate(filled)
-    if event.ts > now + AHEAD:
-        raise ValueError(f"ts: {(event.ts - now) / 1e6:.0f} s ahead of the server's clock, 60 s at most")
-    if event.ts < now - OLDEST:
-        raise ValueError(f"ts: {(now - event.ts) / DAY:.1f} days old, 7 at most")
-    return event
+        skew = 0
+    act = Arrival.model_validate(filled | {"received": now, "extra": extra})
+    if skew:
+        act = act.model_copy(update={"ts": act.ts + skew, "skew": skew})
+    if act.ts < 0:
+        raise Unfit("ts: before 1970, by the clock that sent states", Failure.RANGE)
+    if act.ts > now + AHEAD:
+        ahead = (act.ts - now) / 1e6
+        raise Unfit(f"ts: {ahead:.0f} s ahead of the server's clock, 60 s at most", Failure.RANGE)
+    return act
 
 
-def _identity(body: dict) -> str:
-    if body.get("ts") is None:
-        return f"h{uuid.uuid4().hex}"
-    content = json.dumps(body, sort_keys=True, default=str).encode()
+def _later(filled: dict, version: Version) -> dict:
+    """What the sender's version has beyond ours, taken out of the row."""
+    if version[0] != VERSION[0]:
+        theirs, ours = (".".join(map(str, one)) for one in (version, VERSION))
+        raise Unfit(f"schema_version: {theirs} breaks with {ours}, which is taken here")
+    unknown = [name for name in filled if name not in KNOWN]
+    if not unknown:
+        return {}
+    if version <= VERSION:
+        raise Unfit(f"{unknown[0]}: no field of an event")
+    extra = {name: filled.pop(name) for name in unknown}
+    if len(json.dumps(extra)) > MOST_EXTRA:
+        raise Unfit(f"{unknown[0]}: more than {MOST_EXTRA} characters in unknown fields", Failure.RANGE)
+    return extra
+
+
+def _skew(sent: object, now: int) -> int:
+    """µs by which the sender's clock is slow; 0 where it says nothing, or is right."""
+    if sent is None:
+        return 0
+    if type(sent) is not int or not 0 <= sent < 2**62:
+        raise Unfit("sent: microseconds since 1970 by the sender's clock, when it sent the row")
+    return now - sent if abs(now - sent) > TOLERATED else 0
+
+
+def identity(body: dict) -> str:
+    """An id that is the same for the same content, whenever it is sent."""
+    said = {name: value for name, value in body.items() if name != "sent"}
+    content = json.dumps(said, sort_keys=True, default=str).encode()
     return f"h{hashlib.sha256(content).hexdigest()[:32]}"
-
-
-def _reason(error: ValueError) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())

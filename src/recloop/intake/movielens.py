@@ -16,7 +16,7 @@ import polars as pl
 from recloop.intake.movielens_layouts import NAME, find_layout
 from recloop.intake.sheet import Sheet
 from recloop.intake.source import ROWS_AT_ONCE, Batch, TableReport
-from recloop.schema import Event, EventKind, Impression, Item, User
+from recloop.schema import Event, EventKind, Failure, Impression, Item, User
 from recloop.store import Refused
 
 LATEST = 4_102_444_800  # the year 2100 in seconds: above it, a time is in another unit
@@ -90,10 +90,12 @@ def read_movielens(folder: Path) -> MovieLens:
     users = layout.users() if layout.users else None
     _judge_items(items)
     _judge_ratings(ratings)
-    ratings.refuse(~pl.col("item").is_in(items.rows["item"].implode()), "item: not among the items kept")
+    strange = ~pl.col("item").is_in(items.rows["item"].implode())
+    ratings.refuse(strange, "item: not among the items kept", Failure.REFERENCE)
     if users:
         _judge_users(users)
-        ratings.refuse(~pl.col("user").is_in(users.rows["user"].implode()), "user: not among the people kept")
+        strange = ~pl.col("user").is_in(users.rows["user"].implode())
+        ratings.refuse(strange, "user: not among the people kept", Failure.REFERENCE)
     sheets = {sheet.table: sheet for sheet in (users, items, ratings) if sheet}
     reports = {name: sheet.report() for name, sheet in sheets.items()}
     acts = ratings.rows.select("user", "item", "rating", "ts").sort("ts", "user", "item")

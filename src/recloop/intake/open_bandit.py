@@ -25,7 +25,7 @@ import polars as pl
 
 from recloop.intake.sheet import Sheet, read_sheet
 from recloop.intake.source import ROWS_AT_ONCE, Batch, DatasetError, TableReport
-from recloop.schema import Event, EventKind, Impression, Item, User
+from recloop.schema import Event, EventKind, Failure, Impression, Item, User
 from recloop.store import Refused
 
 NAME = "open-bandit"
@@ -85,7 +85,8 @@ def read_open_bandit(folder: Path) -> OpenBandit:
         context = _read_items(log.parent / "item_context.csv")
         rows = _read_log(log)
         known = context.rows["item_id"].implode()
-        rows.refuse(~pl.col("item_id").is_in(known), "item_id: not among the items kept")
+        strange = ~pl.col("item_id").is_in(known)
+        rows.refuse(strange, "item_id: not among the items kept", Failure.REFERENCE)
         reports[f"{policy}/{campaign} items"] = context.report()
         reports[f"{policy}/{campaign}"] = rows.report()
         refused += context.refused + rows.refused
@@ -154,7 +155,8 @@ def _read_log(path: Path) -> Sheet:
     sheet.number("position", 1, POSITIONS, pl.Int32)
     sheet.number("click", 0, 1, pl.Int8)
     sheet.number("propensity_score", 0, 1, pl.Float64)
-    sheet.refuse(pl.col("propensity_score") == 0, "propensity_score: 0, though the item was shown")
+    never = pl.col("propensity_score") == 0
+    sheet.refuse(never, "propensity_score: 0, though the item was shown", Failure.RANGE)
     return sheet
 
 

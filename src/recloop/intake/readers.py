@@ -3,29 +3,44 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from recloop.intake import kuai, retail_rocket
+from recloop.intake.files import SUFFIXES, EventTable
+from recloop.intake.kuai import read_kuai
 from recloop.intake.movielens import read_movielens
 from recloop.intake.movielens_layouts import find_layout
 from recloop.intake.open_bandit import find_logs, read_open_bandit
+from recloop.intake.retail_rocket import read_retail_rocket
 from recloop.intake.server_log import ServerLog
 from recloop.intake.source import DatasetError, Source
 
 READERS: dict[str, Callable[[Path], Source]] = {
     "movielens": read_movielens,
     "open-bandit": read_open_bandit,
+    "retail-rocket": read_retail_rocket,
+    "kuai": read_kuai,
+    "events": EventTable,
     "server-log": ServerLog,
 }
 
 
+FINDERS: list[tuple[Callable[[Path], object], str]] = [
+    (find_layout, "movielens"),
+    (find_logs, "open-bandit"),
+    (retail_rocket.find_events, "retail-rocket"),
+    (kuai.find_logs, "kuai"),
+]
+
+
 def read_dataset(path: Path) -> Source:
-    """Read whatever a path holds: a server log where it is a file, else a known dataset's folder.
+    """Read whatever a path holds: a table of acts or a server's log where it is a file, else a known dataset.
 
     Raises:
         DatasetError: nothing that is known, or a known dataset that cannot be read.
     """
     if path.is_file():
-        return ServerLog(path)
+        return EventTable(path) if path.suffix in SUFFIXES else ServerLog(path)
     reasons = []
-    for find, name in ((find_layout, "movielens"), (find_logs, "open-bandit")):
+    for find, name in FINDERS:
         try:
             find(path)
         except DatasetError as error:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,29 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import ValidationError
 
+from recloop.intake.feedback import judge
+from recloop.intake.reasons import Unfit, unfit
 from recloop.intake.source import ROWS_AT_ONCE, Batch, DatasetError, TableReport
-from recloop.schema import Event, EventKind, Impression
+from recloop.intake.traffic import Rules
+from recloop.schema import Arrival, Event, EventKind, Impression, now_us
+from recloop.settings import places
 from recloop.store import Refused
 
-COMBINED = re.compile(r'^\S+ \S+ .*?\[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) ')
+COMBINED = re.compile(
+    r'^(?P<address>\S+) \S+ .*?\[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) '
+    r'(?:\S+ "(?:[^"\\]|\\.)*" "(?P<agent>(?:[^"\\]|\\.)*)")?'
+)
 COMBINED_TIME = "%d/%b/%Y:%H:%M:%S %z"
+NOBODY = Rules()
 ITEM = re.compile(r"^/items/([^/]+)/?$")
 
 
 class ServerLog:
     """One log file. Lines about other pages, and requests that failed, are read and left out.
 
-    A JSON line holds ``time`` (ISO 8601 with its offset), ``request`` (``GET /items/7?uid=u1 HTTP/1.1``)
-    and ``status``, as an nginx ``log_format`` with ``escape=json`` writes them.
+    A JSON line that has a ``kind`` is an act as ``/events`` takes it, with its ``ts``. Another one holds
+    ``time`` (ISO 8601 with its offset), ``request`` (``GET /items/7?uid=u1 HTTP/1.1``) and ``status``, as an
+    nginx ``log_format`` with ``escape=json`` writes them.
 
     Raises:
         DatasetError: the file is missing or cannot be opened.
@@ -37,8 +47,8 @@ class ServerLog:
 
     name = "own"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, rules: Rules | None = None) -> None:
+        self.path, self._rules = path, rules or Rules(places().internal)
         self._report = TableReport(0, 0, 0)
         try:
             with path.open("rb") as handle:
@@ -60,10 +70,11 @@ class ServerLog:
             for number, line in enumerate(handle, 1):
                 self._report.read += 1
                 try:
-                    found = parse_line(line)
+                    found = parse_line(line, self._rules)
                 except ValueError as error:
                     body = {"file": self.path.name, "line": number, "text": line.rstrip("\n")}
-                    refused.append(Refused(self.name, "log", str(error), body))
+                    wrong = unfit(error)
+                    refused.append(Refused(self.name, "log", str(wrong), body, wrong.failure))
                     continue
                 if found:
                     impression, act = found
@@ -82,15 +93,23 @@ class ServerLog:
         return Batch(impressions=shown, events=acts, refused=refused)
 
 
-def parse_line(line: str) -> tuple[Impression | None, Event] | None:
+def parse_line(line: str, rules: Rules = NOBODY) -> tuple[Impression | None, Arrival] | None:
     """The act of one line with its organic impression, or None where the line is about no item.
+
+    What a bot did, and what ``rules`` call internal, is flagged.
 
     Raises:
         ValueError: the line is no log line, or the act that it names is none.
     """
-    time, request_line, status = _json_line(line) if line.startswith("{") else _combined_line(line)
-    method, target, *_ = [*request_line.split(" "), ""]
-    if method not in ("GET", "POST") or not 200 <= status < 400:
+    if line.startswith("{"):
+        body = _json_body(line)
+        if "kind" in body:
+            return None, _act(body, rules)
+        said = _json_line(body)
+    else:
+        said = _combined_line(line)
+    method, target, *_ = [*said.request.split(" "), ""]
+    if method not in ("GET", "POST") or not 200 <= said.status < 400:
         return None
     address = urlsplit(target)
     item = ITEM.match(address.path)
@@ -105,20 +124,33 @@ def parse_line(line: str) -> tuple[Impression | None, Event] | None:
         "user_id": query["uid"],
         "item_id": unquote(item[1]),
         "request_id": request or f"l{key}",
-        "ts": round(time.timestamp() * 1e6),
+        "ts": round(said.time.timestamp() * 1e6),
+        "traffic": rules.of_sender(said.agent, said.address, direct=said.agent != "")
+        or rules.of_person(query["uid"]),
     }
     act = query.get("act", "view")
     if act not in set(EventKind):
         raise ValueError(f"act: none of {', '.join(EventKind)}")
     try:
-        event = Event(event_id=f"l{key}", kind=EventKind(act), **common)
+        event = Arrival(event_id=f"l{key}", kind=EventKind(act), received=now_us(), **common)
         shown = None if request else Impression(position=0, propensity=None, policy="organic", **common)
     except ValidationError as error:
-        raise ValueError("; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())) from None
+        raise unfit(error) from None
     return shown, event
 
 
-def _combined_line(line: str) -> tuple[datetime, str, int]:
+@dataclass(frozen=True)
+class _Said:
+    """What a line says of one request; ``agent`` and ``address`` are empty where it does not."""
+
+    time: datetime
+    request: str
+    status: int
+    agent: str
+    address: str
+
+
+def _combined_line(line: str) -> _Said:
     match = COMBINED.match(line)
     if match is None:
         raise ValueError("neither a combined log line nor a JSON line")
@@ -126,14 +158,28 @@ def _combined_line(line: str) -> tuple[datetime, str, int]:
         time = datetime.strptime(match["time"], COMBINED_TIME)
     except ValueError:
         raise ValueError("time: not as in 10/Oct/2025:13:55:36 +0000") from None
-    return time, match["request"], int(match["status"])
+    return _Said(time, match["request"], int(match["status"]), match["agent"] or "", match["address"])
 
 
-def _json_line(line: str) -> tuple[datetime, str, int]:
+def _json_body(line: str) -> dict:
     try:
-        body = json.loads(line)
+        return json.loads(line)
     except (json.JSONDecodeError, RecursionError):
         raise ValueError("a JSON line that does not end or is not JSON") from None
+
+
+def _act(body: dict, rules: Rules) -> Arrival:
+    """The act that an application logged, as ``/events`` takes it; its time is the line's, however old."""
+    if body.get("ts") is None:
+        raise Unfit("ts: missing")
+    now = now_us()
+    (found,) = judge([body], now, oldest=now)
+    if isinstance(found, Refused):
+        raise Unfit(found.reason, found.failure)
+    return found.model_copy(update={"traffic": rules.of_person(found.user_id)})
+
+
+def _json_line(body: dict) -> _Said:
     try:
         time = datetime.fromisoformat(body["time"])
         request_line = str(body["request"])
@@ -144,4 +190,5 @@ def _json_line(line: str) -> tuple[datetime, str, int]:
         raise ValueError("time, request or status: not in the form that nginx writes") from None
     if time.tzinfo is None:
         raise ValueError("time: without an offset from UTC")
-    return time, request_line, status
+    agent, address = (str(body.get(name, "")) for name in ("http_user_agent", "remote_addr"))
+    return _Said(time, request_line, status, agent, address)

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from recloop.intake.source import DatasetError, TableReport
+from recloop.schema import Failure
 from recloop.store import Refused
 
 
@@ -28,25 +29,27 @@ class Sheet:
     read: int
     refused: list[Refused] = field(default_factory=list)
 
-    def refuse(self, bad: pl.Expr, reason: str) -> None:
+    def refuse(self, bad: pl.Expr, reason: str, failure: Failure = Failure.SCHEMA) -> None:
         """Move the rows for which ``bad`` is true to ``refused``."""
         mask = self.rows.select(bad.fill_null(False).alias("bad"))["bad"]
         if not mask.any():
             return
         for line, text in self.rows.filter(mask).select("line", "text").iter_rows():
             body = {"file": self.path.name, "line": line, "text": text}
-            self.refused.append(Refused(self.source, self.table, reason, body))
+            self.refused.append(Refused(self.source, self.table, reason, body, failure))
         self.rows = self.rows.filter(~mask)
 
     def number(self, name: str, low: float, high: float, dtype: type[pl.DataType]) -> None:
         """Turn a text column into numbers; what is no number from low to high is refused."""
         value = pl.col(name).str.strip_chars().cast(dtype, strict=False)
-        self.refuse(~value.is_between(low, high).fill_null(False), f"{name}: no number from {low} to {high}")
+        outside = ~value.is_between(low, high).fill_null(False)
+        self.refuse(outside, f"{name}: no number from {low} to {high}", Failure.RANGE)
         self.rows = self.rows.with_columns(value)
 
     def once(self, *names: str) -> None:
         """Refuse every row that repeats an earlier one in these columns."""
-        self.refuse(~pl.struct(names).is_first_distinct(), f"{' and '.join(names)}: repeats an earlier row")
+        repeats = ~pl.struct(names).is_first_distinct()
+        self.refuse(repeats, f"{' and '.join(names)}: repeats an earlier row", Failure.DUPLICATE)
 
     def identified(self, *names: str) -> None:
         """Refuse the rows whose identifier is empty, too long or has unusual characters."""

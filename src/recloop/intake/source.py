@@ -1,16 +1,19 @@
 """What a source of data is, and how one is written to the store."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, func, select
 from tqdm import tqdm
 
 from recloop.schema import Event, Impression, Item, User
-from recloop.store import Refused, add_items, add_users, append, recall, remember
+from recloop.store import Refused, Rows, add_items, add_users, recall, remember
+from recloop.store.cursors import move_cursor
+from recloop.store.engine import in_transaction
+from recloop.store.log import write_all
+from recloop.store.quarantine import text_of
 from recloop.store.tables import events, impressions, items, quarantine, users
 
 TABLES = (users, items, impressions, events)
@@ -43,13 +46,17 @@ class TableReport:
 
 @dataclass(frozen=True)
 class Batch:
-    """Records that go to the store together; people and items come before what refers to them."""
+    """Records that go to the store together; people and items come before what refers to them.
+
+    ``place``: how far a source with a ``cursor`` has been read with this batch, as JSON; None: it has none.
+    """
 
     users: Sequence[User] = ()
     items: Sequence[Item] = ()
     impressions: Sequence[Impression] = ()
     events: Sequence[Event] = ()
     refused: Sequence[Refused] = ()
+    place: Any = None
 
     def __len__(self) -> int:
         return sum(map(len, (self.users, self.items, self.impressions, self.events)))
@@ -58,6 +65,8 @@ class Batch:
 class Source(Protocol):
     """Something that has been found readable and now yields records.
 
+    A source that goes on has a ``cursor`` too: the name under which its batches' ``place`` is saved.
+
     Attributes:
         name: the store's fact ``source``.
     """
@@ -65,8 +74,8 @@ class Source(Protocol):
     name: str
 
     @property
-    def size(self) -> int:
-        """How many records ``batches`` will yield, for a progress bar."""
+    def size(self) -> int | None:
+        """How many records ``batches`` will yield, for a progress bar; None where nobody knows."""
 
     def batches(self) -> Iterator[Batch]:
         """The records, and the rows that were refused, in the order in which they are to be written."""
@@ -119,13 +128,23 @@ def import_into(engine: Engine, source: Source, progress: bool = True) -> Import
         for batch in source.batches():
             add_users(engine, batch.users)
             add_items(engine, batch.items)
-            refused = [row for row in batch.refused if (row.kind, _body(row)) not in known]
-            append(engine, batch.impressions, batch.events, refused)
+            refused = [row for row in batch.refused if (row.kind, text_of(row.body)) not in known]
+            rows = Rows(batch.impressions, batch.events, refused, source=source.name)
+            _write(engine, rows, source, batch.place)
             bar.update(len(batch))
     after = _counts(engine)
     return ImportReport(
         source.name, dict(source.tables()), {name: after[name] - before[name] for name in after}
     )
+
+
+def _write(engine: Engine, rows: Rows, source: Source, place: Any) -> None:
+    def write(connection: Connection) -> None:
+        write_all(connection, [rows])
+        if place is not None:
+            move_cursor(connection, getattr(source, "cursor", source.name), place)
+
+    in_transaction(engine, write)
 
 
 def claim(engine: Engine, name: str) -> None:
@@ -153,7 +172,3 @@ def _known_refusals(engine: Engine, name: str) -> set[tuple[str, str]]:
     query = select(quarantine.c.kind, quarantine.c.body).where(quarantine.c.source == name)
     with engine.connect() as connection:
         return {(row.kind, row.body) for row in connection.execute(query)}
-
-
-def _body(row: Refused) -> str:
-    return json.dumps(row.body, default=str)[:65536]

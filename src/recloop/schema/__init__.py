@@ -4,23 +4,29 @@ A slot imports this room, so it needs no pyarrow.
 """
 
 from recloop.schema.records import (
+    Arrival,
     Context,
     Event,
     EventKind,
+    Failure,
     Impression,
     Item,
     Slate,
+    Traffic,
     User,
     now_us,
 )
 
 __all__ = [
+    "Arrival",
     "Context",
     "Event",
     "EventKind",
+    "Failure",
     "Impression",
     "Item",
     "Slate",
+    "Traffic",
     "User",
     "now_us",
 ]

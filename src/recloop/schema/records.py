@@ -61,6 +61,7 @@ class EventKind(StrEnum):
     PURCHASE = "purchase"
     RATING = "rating"
     DISMISS = "dismiss"
+    DWELL = "dwell"
 
 
 class Event(Record):
@@ -70,9 +71,45 @@ class Event(Record):
     user_id: Identifier
     item_id: Identifier
     kind: EventKind
-    value: Finite = Field(default=1.0, description="the rating's stars, the purchase's price, else 1")
+    value: Finite = Field(
+        default=1.0, description="the rating's stars, the purchase's price, the seconds of a dwell, else 1"
+    )
     request_id: Identifier | None = Field(default=None, description="the impression it answers")
     ts: Micros
+
+
+class Traffic(StrEnum):
+    """Who is no customer: such acts are kept, and nothing learns from them."""
+
+    BOT = "bot"
+    INTERNAL = "internal"
+
+
+class Arrival(Event):
+    """An event, and what was noted at the door.
+
+    Attributes:
+        received: when it came, by this side's clock, in µs since 1970.
+        skew: µs that were added to the sender's ``ts``, because its clock was that much slow.
+        traffic: why nothing learns from it, if it is no customer's.
+        extra: fields of a later schema version, which are kept though this one has no use for them.
+    """
+
+    received: Micros
+    skew: int = 0
+    traffic: Traffic | None = None
+    extra: dict = {}
+
+
+class Failure(StrEnum):
+    """Why a row was not let in."""
+
+    SCHEMA = "schema"
+    RANGE = "range"
+    REFERENCE = "reference"
+    CONSENT = "consent"
+    DUPLICATE = "duplicate"
+    TOO_OLD = "too-old"
 
 
 class Impression(Record):
@@ -90,6 +127,7 @@ class Impression(Record):
     slot: Annotated[str, StringConstraints(max_length=16)] = ""
     device: Annotated[str, StringConstraints(max_length=32)] = "unknown"
     partial: bool = Field(default=False, description="the log holds only some of the slate's positions")
+    traffic: Traffic | None = None
     ts: Micros
 
 

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from recloop.policy import load
-from recloop.schema import Event, now_us
+from recloop.schema import Arrival, now_us
 from recloop.serving.bodies import Problem, answer, parsed
 from recloop.serving.guard import OPEN, Guard, free_scopes
 from recloop.serving.hot import Recommend, Straight
@@ -24,7 +24,7 @@ from recloop.serving.past import Past
 from recloop.serving.recommender import Recommender
 from recloop.settings import Places, Tokens, require_tokens
 from recloop.settings.tokens import FEEDBACK, READ
-from recloop.store import StoreError
+from recloop.store import Outcome, StoreError
 
 
 async def explain(_: Request, problem: Exception) -> Response:
@@ -56,10 +56,12 @@ def create_app(
     async def feedback(request: Request) -> Response:
         event = _event(await parsed(request.receive, act))
         try:
-            kept = await run_in_threadpool(recommender.past.keep, event)
+            outcome = await run_in_threadpool(recommender.past.keep, event)
         except StoreError as error:
             raise Problem(503, f"{error}. Send it again later") from error
-        return answer({"accepted": kept, "event_id": event.event_id})
+        if outcome is Outcome.CONFLICT:
+            raise Problem(409, f"event_id: {event.event_id} is known with another body", "event_id")
+        return answer({"accepted": int(outcome is Outcome.NEW), "event_id": event.event_id})
 
     async def describe(_: Request) -> Response:
         return answer(manifest.model_dump() | {"name": manifest.name})
@@ -90,15 +92,17 @@ def create_app(
     return app
 
 
-def _event(sent: Feedback) -> Event:
-    return Event(
+def _event(sent: Feedback) -> Arrival:
+    now = now_us()
+    return Arrival(
         event_id=sent.event_id or uuid.uuid4().hex,
         user_id=sent.user_id,
         item_id=sent.item_id,
         kind=sent.kind,
         value=sent.value,
         request_id=sent.request_id,
-        ts=now_us() if sent.ts is None else sent.ts,
+        ts=now if sent.ts is None else sent.ts,
+        received=now,
     )
 
 

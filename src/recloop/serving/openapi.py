@@ -68,12 +68,13 @@ WRONG = GUARDED | {
     "413": "the body is too long",
     "422": "a field is unknown, missing, of another type or out of its range",
 }
+CONFLICT = "an act's event_id is known with another body; all others are on disk"
 _SLATE = operation("A slate for a person; a stranger gets a cold start", "Ask", "Slate", WRONG)
 _ACT = operation(
     "One act of feedback; answered when it is on disk",
     "Feedback",
     "Accepted",
-    WRONG | {"503": "the store cannot be written now"},
+    WRONG | {"409": CONFLICT, "503": "the store cannot be written now"},
 )
 _MANIFEST = {
     "description": "the manifest",

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from recloop.schema import Event, User
-from recloop.store import StoreError, append, fault_of, known, open_store
+from recloop.schema import Arrival, User
+from recloop.store import Outcome, Rows, StoreError, fault_of, known, open_store, take
 
 log = logging.getLogger("recloop.slot")
 
@@ -72,14 +72,14 @@ class Past:
         self._away = False
         return found
 
-    def keep(self, event: Event) -> int:
-        """Write an act of feedback; on disk when it returns. 0 where it was there already.
+    def keep(self, act: Arrival) -> Outcome:
+        """Write an act of feedback; on disk when it returns.
 
         Raises:
             StoreError: it cannot be written now.
         """
         try:
-            return append(self.store(), (), [event])
+            return take(self.store(), Rows(acts=[act], source="slot")).acts[0]
         except SQLAlchemyError as error:
             log.error("feedback was not stored: %s", fault_of(error))
             raise StoreError(f"the store cannot be written now ({type(error).__name__})") from error

@@ -35,6 +35,7 @@ class Places(BaseSettings):
         "warning", description="info: each request"
     )
     ask_always: bool = Field(False, description="ask for tokens on loopback too, as behind a proxy")
+    internal: str = Field("", description="networks and patterns of pseudonyms that are no customers'")
     key_file: Path | None = Field(
         None, description="master key of personal data; None: made under home on first use"
     )

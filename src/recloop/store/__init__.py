@@ -6,7 +6,7 @@
 from recloop.store.catalogue import add_items, find_items
 from recloop.store.engine import fault_of, open_store, recall, remember, upgrade_store
 from recloop.store.errors import StoreError
-from recloop.store.log import Exposure, Refused, append, history, popular, write
+from recloop.store.log import Exposure, Rows, Taken, append, history, popular, take, write
 from recloop.store.people import (
     PURPOSES,
     add_users,
@@ -15,14 +15,19 @@ from recloop.store.people import (
     known,
     set_consent,
 )
+from recloop.store.quarantine import Refused
+from recloop.store.repeats import Outcome
 from recloop.store.writer import Busy, Writer
 
 __all__ = [
     "PURPOSES",
     "Busy",
     "Exposure",
+    "Outcome",
     "Refused",
+    "Rows",
     "StoreError",
+    "Taken",
     "Writer",
     "add_items",
     "add_users",
@@ -38,6 +43,7 @@ __all__ = [
     "recall",
     "remember",
     "set_consent",
+    "take",
     "upgrade_store",
     "write",
 ]

@@ -18,22 +18,14 @@ from sqlalchemy import (
     select,
 )
 
-from recloop.schema import Event, Impression, now_us
+from recloop.schema import Arrival, Event, Failure, Impression
 from recloop.store.engine import in_transaction, insert_new, insert_or_ignore
-from recloop.store.tables import events, exposures, impressions, items, quarantine, users
+from recloop.store.quarantine import MISSING, Refused, hold
+from recloop.store.repeats import Outcome, differing, find_acts, spoken
+from recloop.store.tables import events, exposures, impressions, items, users
 
 CHUNK = 5000
-MISSING = "\ufffd"  # in place of NUL, which PostgreSQL does not take
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A row that was not let in, as it came, with the reason."""
-
-    source: str
-    kind: str
-    reason: str
-    body: object
+UNNOTED = {"received": None, "skew": None, "traffic": None, "extra": None}
 
 
 @dataclass(frozen=True)
@@ -54,9 +46,18 @@ class Rows:
     acts: Sequence[Event] = ()
     refused: Sequence[Refused] = ()
     met: Sequence[Exposure] = ()
+    source: str = "http"
 
     def __len__(self) -> int:
         return len(self.shown) + len(self.acts) + len(self.refused) + len(self.met)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of one caller's rows: how many impressions and events were new, and each act's outcome."""
+
+    new: int
+    acts: list[Outcome]
 
 
 def write(
@@ -68,16 +69,17 @@ def write(
 ) -> int:
     """Add to the log inside the caller's transaction; repeats are left out.
 
-    A person who is seen for the first time gets a row without a profile.
+    A person who is seen for the first time gets a row without a profile. An act whose id another act has
+    is quarantined.
 
     Returns:
         How many impressions and events were new.
     """
-    return write_all(connection, [Rows(list(shown), list(acts), list(refused), list(met))])[0]
+    return write_all(connection, [Rows(list(shown), list(acts), list(refused), list(met))])[0].new
 
 
-def write_all(connection: Connection, callers: Sequence[Rows]) -> list[int]:
-    """``write`` for many callers at once, table by table; how many rows of each were new."""
+def write_all(connection: Connection, callers: Sequence[Rows]) -> list[Taken]:
+    """``write`` for many callers at once, table by table; what became of each one's rows."""
     shown = [row for caller in callers for row in caller.shown]
     acts = [row for caller in callers for row in caller.acts]
     first_seen = {row.user_id: row.ts for row in shown}
@@ -95,36 +97,55 @@ def write_all(connection: Connection, callers: Sequence[Rows]) -> list[int]:
         dicts = [_dumped(row) for row in rows]
         for start in range(0, len(dicts), CHUNK):
             new |= insert_new(connection, table, dicts[start : start + CHUNK], keys)
-    bad = [_quarantined(row) for caller in callers for row in caller.refused]
-    if bad:
-        connection.execute(quarantine.insert(), bad)
-    return [_taken(caller, new) for caller in callers]
+    hold(connection, [row for caller in callers for row in caller.refused])
+    taken = [_taken(caller, new) for caller in callers]
+    _refuse_other_bodies(connection, callers, taken)
+    return taken
 
 
 def _dumped(row: Impression | Event) -> dict:
     """A row as the table has it; what a client says of its device is the only free text."""
     found = row.model_dump(mode="json")
-    if "\0" in found.get("device", ""):
+    if isinstance(row, Arrival):
+        found["extra"] = json.dumps(row.extra, sort_keys=True) if row.extra else None
+    elif isinstance(row, Event):
+        found |= UNNOTED
+    elif "\0" in found["device"]:
         found["device"] = found["device"].replace("\0", MISSING)
     return found
 
 
-def _taken(caller: Rows, new: set[tuple]) -> int:
-    """How many of the caller's rows are new; of the same row twice the first is."""
-    keys = [(row.request_id, row.position) for row in caller.shown]
-    mine = {*keys, *((row.event_id,) for row in caller.acts)} & new
-    new -= mine
-    return len(mine)
+def _taken(caller: Rows, new: set[tuple]) -> Taken:
+    """Which of the caller's rows are new; of the same row twice the first is."""
+    shown = {(row.request_id, row.position) for row in caller.shown} & new
+    new -= shown
+    outcomes = []
+    for act in caller.acts:
+        key = (act.event_id,)
+        outcomes.append(Outcome.NEW if key in new else Outcome.REPEATED)
+        new.discard(key)
+    return Taken(len(shown) + outcomes.count(Outcome.NEW), outcomes)
 
 
-def _quarantined(row: Refused) -> dict:
-    return {
-        "source": row.source,
-        "kind": row.kind,
-        "reason": row.reason and row.reason.replace("\0", MISSING),
-        "body": json.dumps(row.body, default=str)[:65536],
-        "ts": now_us(),
-    }
+def _refuse_other_bodies(connection: Connection, callers: Sequence[Rows], taken: Sequence[Taken]) -> None:
+    """Of the acts that were not new, those that differ from what is known become conflicts."""
+    again = [
+        (caller, outcomes, place)
+        for caller, outcomes in zip(callers, [one.acts for one in taken], strict=True)
+        for place, outcome in enumerate(outcomes)
+        if outcome is Outcome.REPEATED
+    ]
+    ids = list({caller.acts[place].event_id for caller, _, place in again})
+    refused = []
+    for start in range(0, len(ids), CHUNK):
+        known = find_acts(connection, ids[start : start + CHUNK])
+        for caller, outcomes, place in again:
+            act = caller.acts[place]
+            if act.event_id in known and (fields := differing(act, known[act.event_id])):
+                outcomes[place] = Outcome.CONFLICT
+                why = f"event_id: {act.event_id} is known with another {', '.join(fields)}"
+                refused.append(Refused(caller.source, "event", why, spoken(act), Failure.DUPLICATE))
+    hold(connection, refused, once=True)
 
 
 def append(
@@ -132,9 +153,15 @@ def append(
     shown: Sequence[Impression] = (),
     acts: Sequence[Event] = (),
     refused: Sequence[Refused] = (),
+    source: str = "http",
 ) -> int:
-    """Add to the log in one transaction: when it returns, the rows are on disk."""
-    return in_transaction(engine, lambda connection: write(connection, shown, acts, refused))
+    """Add to the log in one transaction: when it returns, the rows are on disk. How many were new."""
+    return take(engine, Rows(shown, acts, refused, source=source)).new
+
+
+def take(engine: Engine, rows: Rows) -> Taken:
+    """``append``; what became of each act."""
+    return in_transaction(engine, lambda connection: write_all(connection, [rows])[0])
 
 
 def history(engine: Engine, user_id: str, limit: int, rating_positive: float) -> list[str]:
@@ -155,7 +182,7 @@ def popular(engine: Engine, limit: int, rating_positive: float) -> list[str]:
     query = (
         select(events.c.item_id)
         .join(items, items.c.item_id == events.c.item_id)
-        .where(_liked(rating_positive), items.c.available)
+        .where(_liked(rating_positive), items.c.available, events.c.traffic.is_(None))
         .group_by(events.c.item_id)
         .order_by(count.desc(), events.c.item_id)
         .limit(limit)

@@ -87,7 +87,10 @@ def _settled(engine: Engine) -> list[int]:
 
 
 def write_snapshot(engine: Engine, mark: Watermark, directory: Path) -> dict[str, int]:
-    """Write ``users|items|impressions|events.parquet`` up to the watermark; returns rows per table."""
+    """Write ``users|items|impressions|events.parquet`` up to the watermark; returns rows per table.
+
+    Impressions and events of bots and colleagues stay in the store.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     limits = {"impressions": mark.impressions, "events": mark.events}
     rows: dict[str, int] = {}
@@ -95,7 +98,8 @@ def write_snapshot(engine: Engine, mark: Watermark, directory: Path) -> dict[str
         schema = TABLES[table.name]
         query = select(*[table.c[name] for name in schema.names])
         if table.name in limits:
-            query = query.where(table.c.seq <= limits[table.name]).order_by(table.c.seq)
+            customers = table.c.traffic.is_(None)
+            query = query.where(table.c.seq <= limits[table.name], customers).order_by(table.c.seq)
         else:
             query = query.order_by(*table.primary_key)
         rows[table.name] = 0

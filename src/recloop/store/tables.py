@@ -85,6 +85,7 @@ impressions = Table(
     Column("device", _name(32), nullable=False),
     Column("partial", Boolean, nullable=False),
     Column("ts", BigInteger, nullable=False),
+    Column("traffic", _name(16)),  # bot or internal: nothing learns from it
     UniqueConstraint("request_id", "position"),
 )
 events = Table(
@@ -98,6 +99,10 @@ events = Table(
     Column("value", Float, nullable=False),
     Column("request_id", _name(64)),
     Column("ts", BigInteger, nullable=False),
+    Column("received", BigInteger),  # when it came; NULL where nobody noted it
+    Column("skew", BigInteger),  # µs that were added to the sender's ts
+    Column("traffic", _name(16)),  # bot or internal: nothing learns from it
+    Column("extra", Text),  # fields of a later schema version, a JSON object
     Index("events_by_user", "user_id", "ts"),
     Index("events_by_request", "request_id"),
 )
@@ -107,8 +112,19 @@ quarantine = Table(
     Column("id", _NUMBER, primary_key=True, autoincrement=True),
     Column("source", _name(64), nullable=False),
     Column("kind", _name(16), nullable=False),
+    Column("failure", _name(16), nullable=False),  # one of schema.Failure
     Column("reason", Text, nullable=False),
     Column("body", Text, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("replayed", BigInteger),  # when it was let in after all
+    Column("repaired", Text),  # as what, where that is not the body as it came
+    Index("quarantine_by_failure", "failure", "id"),
+)
+cursors = Table(
+    "cursors",  # how far a source that goes on has been read; written with the rows up to there
+    metadata,
+    Column("name", _name(128), primary_key=True),
+    Column("place", Text, nullable=False),  # a JSON object
     Column("ts", BigInteger, nullable=False),
 )
 routing = Table(

@@ -16,7 +16,8 @@ from sqlalchemy.exc import OperationalError
 
 from recloop.schema import Event, Impression
 from recloop.store.engine import in_transaction, take_turn
-from recloop.store.log import Exposure, Refused, Rows, write_all
+from recloop.store.log import Exposure, Rows, Taken, write_all
+from recloop.store.quarantine import Refused
 
 AT_ONCE = 256  # batches of one transaction
 
@@ -28,7 +29,7 @@ class Busy(RuntimeError):
 @dataclass
 class _Job:
     rows: Rows
-    done: Future[int] = field(default_factory=Future)
+    done: Future[Taken] = field(default_factory=Future)
 
 
 class Writer:
@@ -50,8 +51,8 @@ class Writer:
         acts: Sequence[Event] = (),
         refused: Sequence[Refused] = (),
         met: Sequence[Exposure] = (),
-    ) -> Future[int]:
-        """Queue rows; the future holds how many impressions and events were new once they are committed.
+    ) -> Future[Taken]:
+        """Queue rows; the future holds what became of them once they are committed.
 
         Raises:
             Busy: too many rows wait.
@@ -95,13 +96,13 @@ class Writer:
         """Write those whose callers still wait when it is our turn."""
         begun: list[_Job] = []
 
-        def write_begun(connection: Connection) -> list[int]:
+        def write_begun(connection: Connection) -> list[Taken]:
             take_turn(connection)
             begun[:] = [job for job in jobs if job.done.running() or job.done.set_running_or_notify_cancel()]
             return write_all(connection, [job.rows for job in begun])
 
         try:
-            counts = in_transaction(self._engine, write_begun)
+            results = in_transaction(self._engine, write_begun)
         except Exception as error:
             failed = begun or [job for job in jobs if job.done.set_running_or_notify_cancel()]
             if len(failed) > 1 and not isinstance(error, OperationalError):
@@ -111,5 +112,5 @@ class Writer:
             for job in failed:
                 job.done.set_exception(error)
             return
-        for job, count in zip(begun, counts, strict=True):
-            job.done.set_result(count)
+        for job, taken in zip(begun, results, strict=True):
+            job.done.set_result(taken)

@@ -12,6 +12,7 @@ from recloop.settings.tokens import FEEDBACK, READ
 from recloop.store import open_store
 from recloop.web.dashboard import Dashboard
 from recloop.web.pages import STATIC
+from recloop.web.snippet import SNIPPET
 from recloop.web.storefront import Storefront
 
 SCOPES = {
@@ -20,6 +21,7 @@ SCOPES = {
     "/dashboard": READ,
     "/dashboard/live": READ,
     "/static/*": OPEN,
+    "/recloop.js": OPEN,
 }
 
 
@@ -37,8 +39,8 @@ def create(where: Places, params: Params) -> Starlette:
     require_tokens(where.host, tokens)
     free = free_scopes(where.host, frozenset() if where.ask_always else frozenset({READ, FEEDBACK}))
     rate, slot_token = where.rate_at(where.host), where.slot_token.get_secret_value()
-    gateway = Gateway(open_store(where.store), params, tokens, free, rate, slot_token)
-    return gateway.app([*Storefront(gateway).routes, *Dashboard(gateway).routes, STATIC], SCOPES)
+    gateway = Gateway(open_store(where.store), params, tokens, free, rate, slot_token, where.internal)
+    return gateway.app([*Storefront(gateway).routes, *Dashboard(gateway).routes, STATIC, SNIPPET], SCOPES)
 
 
 def from_environment() -> Starlette:

@@ -1,0 +1,122 @@
+"""What was quarantined and is fit now, as it came or repaired, is let in: once, however often one asks."""
+
+import json
+import math
+from typing import Any
+
+from sqlalchemy import Connection, Engine, select
+
+from recloop.intake.feedback import OLDEST, judge
+from recloop.intake.server_log import parse_line
+from recloop.schema import Arrival, Event, Impression, now_us
+from recloop.store import Outcome, Refused, Rows
+from recloop.store.engine import in_transaction
+from recloop.store.log import write_all
+from recloop.store.quarantine import Held, mark_replayed
+from recloop.store.tables import items
+
+
+class ReplayError(ValueError):
+    """A row stays in quarantine: says why and what to do."""
+
+
+def replay(engine: Engine, row: Held, repaired: str | None = None, any_age: bool = False) -> int:
+    """Let a row in; how many acts were new, 0 where it was let in before.
+
+    An act without a time has that of its arrival; one without an id gets that of its row, so that a second
+    replay would find it. Its age is judged as of its arrival, and not at all with ``any_age``. Where several
+    acts came in one body, all are let in or none.
+
+    Args:
+        repaired: JSON of the body, or the line of a log, to be taken instead.
+
+    Raises:
+        ReplayError: it is still unfit, or a kind of row that comes by importing its file again.
+    """
+    if row.replayed is not None:
+        return 0
+    shown, acts = _records(row, repaired, any_age)
+
+    def let_in(connection: Connection) -> int:
+        if not mark_replayed(connection, row.id, repaired):
+            return 0
+        _require_items(connection, acts)
+        taken = write_all(connection, [Rows(shown, acts, source=row.source)])[0]
+        if clash := [a.event_id for a, how in zip(acts, taken.acts, strict=True) if how is Outcome.CONFLICT]:
+            raise ReplayError(
+                f"row {row.id}: event_id {clash[0]} is known with another body; if this is another act,"
+                " repair the row: give it an event_id of its own"
+            )
+        return taken.acts.count(Outcome.NEW)
+
+    return in_transaction(engine, let_in)
+
+
+def _records(row: Held, repaired: str | None, any_age: bool) -> tuple[list[Impression], list[Event]]:
+    if row.kind == "log":
+        return _line(row, repaired)
+    if row.kind not in ("event", "body"):
+        raise ReplayError(
+            f"row {row.id} is of the table {row.kind!r} of {row.source!r}: repair its file and import it"
+            " again, which adds only what is missing"
+        )
+    body = _content(row, repaired)
+    bodies = body if isinstance(body, list) else [body]
+    several = len(bodies) > 1
+    named = [_named(one, f"q{row.id}{f'.{n}' if several else ''}") for n, one in enumerate(bodies)]
+    judged = judge(named, row.ts, row.source, now_us() if any_age else OLDEST)
+    refused = [one for one in judged if isinstance(one, Refused)]
+    if refused or not judged:
+        why = refused[0].reason if refused else "it holds no act"
+        raise ReplayError(
+            f"row {row.id} is still unfit: {why}. Repair it: --body FILE, or - for standard input"
+        )
+    return [], [one for one in judged if isinstance(one, Arrival)]
+
+
+def _line(row: Held, repaired: str | None) -> tuple[list[Impression], list[Event]]:
+    text = json.loads(row.body)["text"] if repaired is None else repaired.strip("\r\n")
+    try:
+        found = parse_line(text)
+    except ValueError as error:
+        raise ReplayError(f"row {row.id} is still unfit: {error}") from error
+    if found is None:
+        raise ReplayError(f"row {row.id}: the line is about no item, so there is nothing to let in")
+    return [found[0]] if found[0] else [], [found[1]]
+
+
+def _content(row: Held, repaired: str | None) -> Any:
+    text = row.body if repaired is None else repaired
+    try:
+        body = json.loads(text, parse_constant=_not_finite)
+        if repaired is None and row.kind == "body":
+            body = json.loads(body["text"], parse_constant=_not_finite)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ReplayError(
+            f"row {row.id}: what {'was given' if repaired else 'came'} is no JSON of an act ({error}): give a"
+            " repaired body"
+        ) from error
+    if isinstance(body, dict) and "cut" in body:
+        raise ReplayError(f"row {row.id} was too long to be kept whole: give a repaired body")
+    return body
+
+
+def _not_finite(word: str) -> float:
+    if math.isfinite(float(word)):
+        return float(word)
+    raise ValueError(f"{word} is no finite number")
+
+
+def _named(body: object, name: str) -> object:
+    """A body that has no id, with one that is the same at every replay."""
+    if isinstance(body, dict) and body.get("event_id") is None and body.get("ts") is None:
+        return body | {"event_id": name}
+    return body
+
+
+def _require_items(connection: Connection, acts: list[Event]) -> None:
+    """Acts are on items of the catalogue, where there is one."""
+    wanted = {act.item_id for act in acts}
+    known = set(connection.execute(select(items.c.item_id).where(items.c.item_id.in_(wanted))).scalars())
+    if wanted - known and connection.execute(select(items.c.item_id).limit(1)).first():
+        raise ReplayError(f"item_id: {min(wanted - known)} is no item of the catalogue: add it first")

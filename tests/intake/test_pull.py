@@ -1,0 +1,171 @@
+"""Events of another service over real HTTP: page by page, from a saved cursor, through its failures."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from sqlalchemy import select
+
+from recloop.intake import DatasetError, import_into
+from recloop.intake.pull import Api, Pulled, cursor_of
+from recloop.store import open_store
+from recloop.store.cursors import find_cursor
+from recloop.store.quarantine import held
+from recloop.store.tables import events
+
+NOW = 1_700_000_000_000_000
+
+
+class Service:
+    """A shop's API: ten records a page; ``faults`` are the statuses that it gives before it answers again."""
+
+    def __init__(self):
+        self.records, self.faults, self.asked, self.broken, self.timed = [], [], [], None, False
+        service = self
+
+        class Answers(BaseHTTPRequestHandler):
+            def do_GET(self):
+                query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+                service.asked.append((query, self.headers["authorization"]))
+                if service.faults:
+                    fault = service.faults.pop(0)
+                    if fault == "cut":
+                        self.close_connection = True
+                        return
+                    self.send_response(fault)
+                    self.send_header("retry-after", "0")
+                    self.send_header("content-length", "0")
+                    self.end_headers()
+                    return
+                body = service.broken or json.dumps(service.page(query)).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1/orders?shop=7"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def page(self, query):
+        if self.timed:
+            later = [r for r in self.records if r["at"] >= query.get("since", "")]
+            return {"data": {"rows": later[:10]}}
+        start = int(query.get("cursor", 0))
+        found = self.records[start : start + 10]
+        return {"events": found, "next": start + len(found) if found else None}
+
+
+@pytest.fixture
+def service():
+    service = Service()
+    yield service
+    service.server.shutdown()
+    service.server.server_close()
+
+
+@pytest.fixture
+def engine(store_url):
+    return open_store(store_url)
+
+
+def record(n):
+    return {"event_id": f"o{n}", "user_id": "u", "item_id": f"i{n}", "kind": "purchase", "ts": NOW + n}
+
+
+def pull(engine, service, **words):
+    api = Api("shop", service.url, **words)
+    return import_into(
+        engine, Pulled(api, find_cursor(engine, cursor_of("shop")), attempts=4, pause=0.01), progress=False
+    )
+
+
+def ids(engine):
+    with engine.connect() as connection:
+        return list(connection.execute(select(events.c.event_id).order_by(events.c.seq)).scalars())
+
+
+def test_pages_are_read_once_and_the_next_pull_asks_for_what_is_new(engine, service):
+    service.records = [record(n) for n in range(25)]
+    assert pull(engine, service, token="secret").added["events"] == 25
+    assert service.asked[0] == ({"shop": "7"}, "Bearer secret")
+    service.records += [record(n) for n in range(25, 31)]
+    service.asked.clear()
+    assert pull(engine, service).tables["records"].read == 6
+    assert [query.get("cursor") for query, _ in service.asked] == ["25", "31"]
+    assert ids(engine) == [f"o{n}" for n in range(31)]
+
+
+def test_failures_are_outlived(engine, service):
+    service.records = [record(n) for n in range(12)]
+    service.faults = [503, "cut", 429, 500]
+    assert pull(engine, service).added["events"] == 12
+
+
+def test_where_it_gives_up_what_came_is_kept_and_the_next_pull_goes_on(engine, service):
+    service.records = [record(n) for n in range(25)]
+    source = Pulled(Api("shop", service.url), attempts=2, pause=0.01)
+    batches = source.batches()
+
+    class Breaks:
+        name, size, cursor = source.name, None, source.cursor
+        tables = source.tables
+
+        def batches(self):
+            yield next(batches)
+            service.faults = [500] * 9
+            yield from batches
+
+    with pytest.raises(DatasetError, match=r"answered 500|cannot be asked"):
+        import_into(engine, Breaks(), progress=False)
+    assert len(ids(engine)) == 10
+    service.faults, service.asked = [], []
+    pull(engine, service)
+    assert service.asked[0][0]["cursor"] == "10"
+    assert ids(engine) == [f"o{n}" for n in range(25)]
+
+
+def test_a_service_without_cursors_is_asked_by_its_newest_time(engine, service):
+    fields = {"buyer": "user_id", "sku": "item_id", "what": "kind", "at": "ts"}
+    service.records = [
+        {"buyer": "u", "sku": f"i{n}", "what": "click", "at": f"2023-11-14T22:13:{n:02}+00:00", "more": n}
+        for n in range(25)
+    ]
+    service.timed = True
+    words = {"records": "data.rows", "following": "", "newest": "at", "param": "since", "fields": fields}
+    assert pull(engine, service, **words).added["events"] == 25
+    assert pull(engine, service, **words).added["events"] == 0
+    with engine.connect() as connection:
+        rows = connection.execute(select(events).order_by(events.c.seq)).all()
+    assert [row.item_id for row in rows] == [f"i{n}" for n in range(25)]
+    assert rows[1].ts - rows[0].ts == 1_000_000
+
+
+def test_bad_records_are_quarantined_with_the_service_s_name(engine, service):
+    service.records = [record(0), record(1) | {"kind": "stare"}, 7, record(2) | {"user_id": None}]
+    report = pull(engine, service)
+    assert (report.tables["records"].kept, report.tables["records"].quarantined) == (1, 3)
+    assert {row.source for row in held(engine, 9)} == {"shop"}
+    assert len(held(engine, 9)) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(b"<html>", "no JSON"), (b'{"data": []}', "no list at 'events'"), (b"[" * 100_000, "no JSON")],
+)
+def test_what_is_no_page_is_said(engine, service, body, said):
+    service.broken = body
+    with pytest.raises(DatasetError, match=said):
+        pull(engine, service)
+
+
+def test_a_service_that_refuses_is_said_at_once(engine, service):
+    service.faults = [401]
+    with pytest.raises(DatasetError, match="answered 401"):
+        pull(engine, service)
+    assert len(service.asked) == 1
