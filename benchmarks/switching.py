@@ -160,7 +160,7 @@ def _slot(name: str) -> Iterator[str]:
 @contextmanager
 def _gateway(work: Path) -> Iterator[str]:
     port = free_port()
-    environment = {"RECLOOP_HOME": str(work), "RECLOOP_STORE_URL": ""}
+    environment = {"RECLOOP_HOME": str(work), "RECLOOP_STORE_URL": "", "RECLOOP_CONSENT": "assumed"}
     program = [sys.executable, "-m", "recloop.web", "--port", str(port)]
     with _process([*program, "--params", str(ROOT / "params.yaml")], port, environment):
         yield f"http://127.0.0.1:{port}"

@@ -91,6 +91,7 @@ def _places(data: Path | None) -> Places:
     for name in ("gateway", "blue", "green", "mlflow", "prefect"):
         os.environ[f"RECLOOP_{name.upper()}_PORT"] = str(processes.free_port())
     os.environ |= {"RECLOOP_HOST": "127.0.0.1", "RECLOOP_ASK_ALWAYS": "false"}
+    os.environ["RECLOOP_CONSENT"] = "assumed"  # those who browse are simulated
     where = places()
     os.environ["RECLOOP_HOME"] = str(where.home)
     environment = prefect_environment(where)

@@ -1,8 +1,8 @@
-"""Stage snapshot: the store up to the watermark, as Parquet."""
+"""Stage snapshot: the store up to the watermark, as Parquet, of people who may be learnt from."""
 
 from pathlib import Path
 
-from recloop.settings import places
+from recloop.settings import load_params, places
 from recloop.store import open_store
 from recloop.store.snapshot import Watermark, watermark, write_snapshot
 
@@ -27,8 +27,14 @@ def main() -> None:
             f" {now.events:,} of {now.source!r}: set RECLOOP_HOME to the home that the watermark was taken"
             f" from, or delete {file} to begin a new version"
         )
-    rows = write_snapshot(engine, mark, Path("data/snapshot"))
+    terms = load_params().privacy.terms.model_dump()
+    rows = write_snapshot(engine, mark, Path("data/snapshot"), terms)
     print(", ".join(f"{count:,} {table}" for table, count in rows.items()))
+    if not rows["impressions"] + rows["events"] and now.impressions + now.events:
+        raise SystemExit(
+            "nobody in the store has agreed to training: docs/privacy.md says how consents come in, and"
+            " RECLOOP_CONSENT=assumed is for a store without real people"
+        )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,28 @@
-"""Stage train: an agent learns in the train people's user model."""
+"""Stage train: an agent learns in the train people's user model, from nobody who has withdrawn."""
 
 from pathlib import Path
 
 from recloop.agents import train
 from recloop.settings import load_params, places
+from recloop.store import StoreError, open_store
+from recloop.store.consent import require_consents
+from recloop.store.snapshot import Watermark
 
 
 def main() -> None:
-    """Write ``models/policy``, ``reports/learning_curve.csv`` and ``reports/training.json``."""
+    """Write ``models/policy``, ``reports/learning_curve.csv`` and ``reports/training.json``.
+
+    Raises:
+        SystemExit: somebody of this data version has withdrawn, and not only while this run is under way.
+    """
+    params = load_params()
+    mark = Watermark.load(Path("data/watermark.json"))
+    try:
+        require_consents(open_store(places().store), mark.consents, params.privacy.withdrawal_minutes)
+    except StoreError as error:
+        raise SystemExit(str(error)) from error
     figures = train(
-        load_params(),
+        params,
         features=Path("data/features"),
         user_model=Path("models/user_model/train"),
         out=Path("models/policy"),

@@ -1,4 +1,4 @@
-"""Stage user_model: fit one on the train people, one on the test people."""
+"""Stage user_model: fit one on the train people, one on the test people, of whom nobody has withdrawn."""
 
 import json
 from pathlib import Path
@@ -8,15 +8,27 @@ from matplotlib.figure import Figure
 from recloop.features import Catalogue, Steps
 from recloop.market.fit import Predictions, fit_user_model, held_out_predictions
 from recloop.market.measures import reliability
-from recloop.settings import load_params
+from recloop.settings import load_params, places
+from recloop.store import StoreError, open_store
+from recloop.store.consent import require_consents
+from recloop.store.snapshot import Watermark
 
 REPORTS = Path("reports")
 TITLES = {"click": "a click", "extra": "more, after a click", "leave": "leaving"}
 
 
 def main() -> None:
-    """Write ``models/user_model/{train,test}``, ``reports/user_model.json``, ``reports/calibration.png``."""
+    """Write ``models/user_model/{train,test}``, ``reports/user_model.json``, ``reports/calibration.png``.
+
+    Raises:
+        SystemExit: somebody of this data version has withdrawn, and not only while this run is under way.
+    """
     params = load_params()
+    mark = Watermark.load(Path("data/watermark.json"))
+    try:
+        require_consents(open_store(places().store), mark.consents, params.privacy.withdrawal_minutes)
+    except StoreError as error:
+        raise SystemExit(str(error)) from error
     features = Path("data/features")
     catalogue = Catalogue.load(features / "items.npz")
     figures, predictions = {}, {}

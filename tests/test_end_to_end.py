@@ -161,6 +161,7 @@ def test_up_serves_what_was_learnt_and_down_stops_it(project, demo):
         assert deployments(ports["RECLOOP_PREFECT_PORT"]) == {
             "nightly",
             "hourly",
+            "twice-a-day",
             "every-five-minutes",
             "on-demand",
         }
@@ -175,10 +176,10 @@ def test_up_serves_what_was_learnt_and_down_stops_it(project, demo):
 
 
 def deployments(port: str) -> set[str]:
-    """Those with which the Prefect server answers, once the worker has made all four."""
+    """Those with which the Prefect server answers, once the worker has made all five."""
     for _ in range(150):
         found = httpx.post(f"http://127.0.0.1:{port}/api/deployments/filter", json={}, timeout=10).json()
-        if len(found) == 4:
+        if len(found) == 5:
             break
         time.sleep(0.4)
     return {deployment["name"] for deployment in found}

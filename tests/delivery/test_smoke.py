@@ -53,6 +53,23 @@ def test_it_asks_as_people_did_and_at_the_edges(engine, slot):
     assert "cho" not in slot.seen()
 
 
+def test_a_verdict_names_nobody(engine, slot):
+    append(engine, [impression("ann.of.somewhere")])
+    slot.behave("twice")
+    verdict = smoke(engine, Target(slot.url, "new"), K)
+    assert "ann.of.somewhere" not in verdict.why
+
+
+@pytest.mark.parametrize("word", [True, False, None])
+def test_where_consent_is_asked_for_only_who_agreed_is_looked_at(engine, word, monkeypatch):
+    monkeypatch.setenv("RECLOOP_CONSENT", "required")
+    append(engine, [impression("ann")])
+    if word is not None:
+        set_consent(engine, "ann", "personalisation", word)
+    said = [trial.what for trial in trials(engine, K)]
+    assert ("ann, who asked lately" in said) == ("ann, who has no history" in said) == bool(word)
+
+
 def test_who_has_no_history_is_asked_for(engine):
     append(engine, [impression("ann"), impression("zoe")])
     append(engine, acts=[Event(event_id="e", user_id="ann", item_id="i1", kind="click", ts=2)])

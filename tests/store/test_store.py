@@ -1,6 +1,5 @@
 """The store keeps what it acknowledged, once, and shows no personal data on the disk."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -20,16 +19,13 @@ from recloop.store import (
     add_items,
     add_users,
     append,
-    consented,
     find_items,
     find_user,
     history,
     open_store,
     popular,
-    set_consent,
 )
 from recloop.store.log import Rows, write_all
-from recloop.store.personal import master_key, open_personal, seal_personal
 from recloop.store.snapshot import watermark, write_snapshot
 
 
@@ -90,36 +86,6 @@ def test_records_come_back_as_they_went_in(engine):
 def test_a_person_first_seen_in_an_impression_is_known_from_then_on(engine):
     append(engine, [impression(1, "new")])
     assert find_user(engine, "new") == User(user_id="new", created_at=1)
-
-
-def test_consent_is_the_newest_word_and_silence_is_no(engine):
-    assert not consented(engine, "u", "training")
-    set_consent(engine, "u", "training", True)
-    assert consented(engine, "u", "training")
-    set_consent(engine, "u", "training", False)
-    assert not consented(engine, "u", "training")
-    with pytest.raises(ValueError, match="purpose must be one of"):
-        set_consent(engine, "u", "world domination", True)
-
-
-def test_personal_data_is_sealed_on_disk_and_bound_to_person_and_field(engine, tmp_path):
-    key = master_key(tmp_path / "key")
-    assert os.stat(tmp_path / "key").st_mode & 0o077 == 0
-    seal_personal(engine, key, "u", "email", "minji@example.com")
-    assert open_personal(engine, master_key(tmp_path / "key"), "u", "email") == "minji@example.com"
-    with engine.begin() as connection:
-        assert b"minji" not in connection.execute(text("select sealed from persons")).scalar_one()
-        assert all(b"minji" not in file.read_bytes() for file in tmp_path.glob("*.db*"))
-        connection.execute(text("update persons set user_id = 'v'"))
-    with pytest.raises(StoreError, match="does not open"):
-        open_personal(engine, key, "v", "email")
-    assert open_personal(engine, key, "u", "email") is None
-
-
-def test_a_torn_key_file_is_not_replaced(tmp_path):
-    (tmp_path / "key").write_bytes(b"short")
-    with pytest.raises(StoreError, match="restore it from its backup"):
-        master_key(tmp_path / "key")
 
 
 def test_a_snapshot_has_the_contract_s_schema_and_stops_at_the_watermark(engine, tmp_path):

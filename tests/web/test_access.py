@@ -18,7 +18,7 @@ from recloop.serving.guard import OPEN
 from recloop.serving.past import Past
 from recloop.serving.recommender import Recommender
 from recloop.settings import TokenError, load_params, places
-from recloop.settings.tokens import FEEDBACK, OPERATE, READ, add_token
+from recloop.settings.tokens import FEEDBACK, OPERATE, PERSON, READ, SCOPES, add_token
 from recloop.store import add_items, open_store
 from recloop.web.app import create
 from tests.serving.conftest import folder  # noqa: F401
@@ -37,6 +37,12 @@ NEEDED = {  # what a reader of docs/security.md relies on, written down a second
         "/openapi.json": OPEN,
         "/": READ,
         "/consent": FEEDBACK,
+        "/why": READ,
+        "/person/consents": FEEDBACK,
+        "/person/data": PERSON,
+        "/person/export": PERSON,
+        "/person/erase": PERSON,
+        "/person/why": PERSON,
         "/dashboard": READ,
         "/dashboard/live": READ,
         "/static": OPEN,
@@ -58,7 +64,7 @@ def made(tmp_path_factory, folder):  # noqa: F811
     """Both apps as they are beyond loopback, and a token of each scope alone."""
     home = tmp_path_factory.mktemp("home")
     where = places(home=home, host="0.0.0.0", store_url="", token="")
-    tokens = {scope: add_token(where.token_list, scope, [scope]) for scope in (READ, FEEDBACK, OPERATE)}
+    tokens = {scope: add_token(where.token_list, scope, [scope]) for scope in SCOPES}
     add_items(open_store(where.store), [Item(item_id="i1", title="One")])
     apps = {
         "gateway": create(where, load_params(ROOT / "params.yaml")),

@@ -129,7 +129,7 @@ def test_nor_does_what_the_store_says_when_it_fails(gateway, where, lines, table
     statuses = {
         gateway.post("/feedback", json=act).status_code,
         gateway.post("/recommend", json={"user_id": word}).status_code,
-        gateway.post("/consent", data={"personalisation": "yes"}).status_code,
+        gateway.post("/consent", data={"choice": "made", "service": "yes"}).status_code,
     }
     assert 503 in statuses
     no_person_in(lines())

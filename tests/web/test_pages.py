@@ -12,11 +12,12 @@ from sqlalchemy import func, select
 
 from recloop.delivery import Target, rollout
 from recloop.delivery.outcomes import Outcomes
+from recloop.delivery.why import TEXTS as WHY
 from recloop.experiments import Clusters
 from recloop.schema import Item
 from recloop.settings import load_params, places
-from recloop.store import add_items, consented, open_store, set_consent
-from recloop.store.tables import consents, impressions, rollouts
+from recloop.store import PURPOSES, add_items, consented, open_store, set_consent
+from recloop.store.tables import consents, events, impressions, rollouts, users
 from recloop.watch import Alert, notify
 from recloop.web.app import create
 from recloop.web.dashboard import bars
@@ -82,7 +83,9 @@ def nothing_inline(answer):
 
 
 def choose(client, word, **headers):
-    return client.post("/consent", data={"personalisation": word}, headers=headers)
+    """Everything, or all but personalisation."""
+    words = {"choice": "made", "service": "yes", "training": "yes", "personalisation": word}
+    return client.post("/consent", data=words, headers=headers)
 
 
 def test_the_choice_comes_first_and_nothing_is_kept_before_it(client, engine):
@@ -92,6 +95,7 @@ def test_the_choice_comes_first_and_nothing_is_kept_before_it(client, engine):
     assert "set-cookie" not in answer.headers
     assert count(engine, impressions) == 0
     assert choose(client, "maybe").status_code == 422
+    assert client.post("/consent", data={"service": "yes"}).json()["field"] == "choice"
     assert choose(client, "yes", origin="http://evil.example").status_code == 403
     assert count(engine, consents) == 0
 
@@ -132,6 +136,39 @@ def test_the_choice_can_be_changed(client, engine):
     choose(client, "no")
     assert client.cookies["recloop_person"] == person
     assert not consented(engine, person, "personalisation")
+
+
+def test_with_no_box_ticked_a_slate_is_shown_and_nothing_kept(client, engine):
+    assert client.post("/consent", data={"choice": "made"}).status_code == 303
+    page = nothing_inline(client.get("/"))
+    assert TEXTS["en"]["anonymous"] in " ".join(page.texts)
+    shown = [attributes["data-item"] for tag, attributes in page.tags if "data-item" in attributes]
+    assert len(shown) == load_params().serving.slate
+    act = {"user_id": client.cookies["recloop_person"], "item_id": shown[0], "kind": "click"}
+    assert client.post("/feedback", json=act).json()["accepted"] == 0
+    assert count(engine, impressions) == count(engine, events) == count(engine, users) == 0
+
+
+def test_no_box_is_ticked_beforehand_and_each_purpose_has_its_own(client):
+    boxes = [attributes for tag, attributes in Tags(client.get("/").text).tags if tag == "input"]
+    assert [box["name"] for box in boxes] == list(PURPOSES)
+    assert not any("checked" in box for box in boxes)
+    choose(client, "no")
+    boxes = [attributes for tag, attributes in Tags(client.get("/?choose").text).tags if tag == "input"]
+    assert [box["name"] for box in boxes if "checked" in box] == ["service", "training"]
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_why_this_is_told_to_the_person_alone(client, language):
+    choose(client, "yes")
+    page = Tags(client.get(f"/?lang={language}").text)
+    hrefs = [attributes.get("href", "") for _, attributes in page.tags]
+    links = [href for href in hrefs if href.startswith("/why")]
+    assert len(links) == load_params().serving.slate
+    told = nothing_inline(client.get(links[0]))
+    assert WHY[language]["fallback"] in told.texts
+    client.cookies.clear()
+    assert WHY[language]["unknown"] in Tags(client.get(links[0]).text).texts
 
 
 @pytest.mark.parametrize("cookie", ["someone", "w-" + "<" * 32, "w-" + "ä" * 32, "", "w-" + "a" * 33])

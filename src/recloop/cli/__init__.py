@@ -11,6 +11,8 @@ from recloop.cli import (
     data,
     doctor,
     experiment,
+    key,
+    person,
     quarantine,
     rollout,
     search,
@@ -50,6 +52,8 @@ app.add_typer(benchmark.benchmark, name="benchmark")
 app.add_typer(data.data, name="data")
 app.add_typer(quarantine.quarantine, name="quarantine")
 app.add_typer(experiment.experiment, name="experiment")
+app.add_typer(key.key, name="key")
+app.add_typer(person.person, name="person")
 app.add_typer(rollout.rollout, name="rollout")
 app.add_typer(store.store, name="store")
 app.add_typer(token.token, name="token")

@@ -11,7 +11,7 @@ from recloop.settings.tokens import add_token, read_grants, remove_token
 
 token = typer.Typer(no_args_is_help=True, help=__doc__)
 Name = Annotated[str, typer.Argument(help="What it is for, such as `shop`; it stands in logs.")]
-Scope = Annotated[list[str], typer.Option(help="read, feedback or operate; may be given again.")]
+Scope = Annotated[list[str], typer.Option(help="read, feedback, operate or person; may be given again.")]
 
 
 @token.command()

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from recloop.delivery.meters import Meters
@@ -21,27 +22,33 @@ OVERLAP = 1000  # consents read again: on PostgreSQL an older number can become 
 
 
 class Following:
-    """Routing, experiments, refusals of personalisation, titles and the most popular items, as last read.
+    """Routing, experiments, titles and the most popular items, as last read.
 
     Attributes:
         routing: None until one was read; one immutable snapshot, replaced as a whole.
         experiments: those that run and have the gateway do something.
         version: of the routing; 0 for none.
-        refusers: people whose newest word on ``personalisation`` is no.
         titles: of all items, by id.
         popular: available items, most liked first, then those that nobody liked yet.
     """
 
-    def __init__(self, engine: Engine, rating_positive: float, meters: Meters) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        rating_positive: float,
+        meters: Meters,
+        heed: Callable[[Iterable[str]], None] = lambda _: None,
+    ) -> None:
+        self._heed = heed  # gets those who have said something new about consent
         self._engine, self._rating_positive, self._meters = engine, rating_positive, meters
         self.routing: Routing | None = None
         self.version = 0
         self.experiments: list[Standing] = []
-        self.refusers: set[str] = set()
         self.titles: dict[str, str] = {}
         self.popular: list[str] = []
         self.read_at = time.monotonic()
-        self._last_consent = 0
+        self._last_consent: int | None = None
+        self._recent: set[int] = set()
 
     @property
     def stale_seconds(self) -> float:
@@ -100,15 +107,13 @@ class Following:
             await asyncio.to_thread(self.refresh_catalogue)
 
     def _read_consents(self) -> None:
-        query = (
-            select(consents.c.id, consents.c.user_id, consents.c.granted)
-            .where(consents.c.purpose == "personalisation", consents.c.id > self._last_consent - OVERLAP)
-            .order_by(consents.c.id)
-        )
         with self._engine.connect() as connection:
-            rows = connection.execute(query).all()
-        newest = {user_id: granted for _, user_id, granted in rows}
-        self.refusers |= {user_id for user_id, granted in newest.items() if not granted}
-        self.refusers -= {user_id for user_id, granted in newest.items() if granted}
-        if rows:
-            self._last_consent = rows[-1].id
+            if self._last_consent is None:
+                self._last_consent = connection.execute(select(func.max(consents.c.id))).scalar() or 0
+            query = select(consents.c.id, consents.c.user_id)
+            rows = connection.execute(query.where(consents.c.id > self._last_consent - OVERLAP)).all()
+        new = [row for row in rows if row.id not in self._recent]
+        self._recent = {row.id for row in rows}
+        self._last_consent = max(self._recent, default=self._last_consent)
+        if new:
+            self._heed({row.user_id for row in new})

@@ -22,8 +22,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from recloop.delivery import rollout
+from recloop.delivery import persons, rollout
 from recloop.delivery.arms import Arms
+from recloop.delivery.door import Door, Visitor
 from recloop.delivery.exchange import Exchange, SlotFailure
 from recloop.delivery.following import Following
 from recloop.delivery.intake import Intake
@@ -71,6 +72,7 @@ MOST = {
     "/": 64,
     "/consent": 64,
 }  # at once
+MOST |= dict.fromkeys(persons.SCOPES, 64)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -84,7 +86,8 @@ class Gateway:
     """One gateway process over one store.
 
     Attributes:
-        following: what it knows of routing, consent and the catalogue.
+        following: what it knows of routing and the catalogue.
+        door: what it knows of people's consent.
         meters: what it counts.
     """
 
@@ -97,15 +100,18 @@ class Gateway:
         rate: float | None = None,
         slot_token: str = "",
         internal: str = "",
+        door: Door | None = None,
     ) -> None:
         self.engine, self.params, self._tokens, self._free, self._rate = engine, params, tokens, free, rate
         self._slot_token = slot_token
         self.meters = Meters()
-        self.following = Following(engine, params.reward.rating_positive, self.meters)
+        self.door = door or Door(engine, params.privacy.terms.model_dump(), assumed=False)
+        self.following = Following(engine, params.reward.rating_positive, self.meters, self.door.heed)
         self._ask, self._why = msgspec.json.Decoder(Ask), msgspec.json.Decoder(Why)
         self._arms, self._tally = Arms(), Tally()
         self._rules = Rules(internal)
-        self._intake = Intake(engine, params, self.meters, self.following, self.commit, self._rules)
+        known = self.meters, self.following
+        self._intake = Intake(engine, params, *known, self.commit, self._rules, self.door)
 
     def app(self, pages: Sequence[BaseRoute] = (), scopes: Mapping[str, str] | None = None) -> Starlette:
         """The ASGI app: the gateway's routes, and pages that a room above brings with their scopes."""
@@ -113,7 +119,7 @@ class Gateway:
             self._post("/recommend", self._recommend),
             self._post("/feedback", self._intake.one),
             self._post("/events", self._intake.many),
-            self._post("/profiles", Profiles(self.engine).take),
+            self._post("/profiles", Profiles(self.engine, self.door).take),
             self._post("/rollout/abort", self._abort),
             Route("/healthz", self._healthz),
             Route("/status", self._status),
@@ -174,7 +180,7 @@ class Gateway:
         )
 
     async def recommend(self, wanted: Ask, request_id: str) -> Slate:
-        """A slate, whose impressions are on disk when it is returned.
+        """A slate, whose impressions are on disk when it is returned, where the person lets them be stored.
 
         Raises:
             Problem: the time is out of bounds, the store is busy, or there is nothing to show.
@@ -184,11 +190,15 @@ class Gateway:
         if not now - OLDEST <= ts <= now + AHEAD:
             raise Problem(422, "ts must be within the last seven days", "context.ts")
         following, routing = self.following, self.following.routing
-        running = () if wanted.user_id in following.refusers else following.experiments
+        visitor = await self.door.visitor(wanted.user_id)
+        wanted = replace(wanted, user_id=visitor.user_id)
+        running = following.experiments if visitor.personal else ()
         given = self._arms.given(running, routing, wanted.user_id, wanted.k is None, ts)
         size = wanted.k or given.size or self.params.serving.slate
         wanted = replace(wanted, context=replace(wanted.context, ts=ts), k=size)
-        slate, colour = await self._rank(wanted, request_id, routing, given.colours)
+        slate, colour = await self._rank(wanted, request_id, routing, given.colours, visitor)
+        if not visitor.kept:
+            return slate
         traffic = self._rules.of_person(wanted.user_id)
         await self.commit(shown=_impressions(slate, wanted, colour, ts, traffic), met=given.met)
         self._arms.logged(given.met)
@@ -196,16 +206,20 @@ class Gateway:
         return slate
 
     async def _rank(
-        self, wanted: Ask, request_id: str, routing: Routing | None, colours: Sequence[str]
+        self,
+        wanted: Ask,
+        request_id: str,
+        routing: Routing | None,
+        colours: Sequence[str],
+        visitor: Visitor,
     ) -> tuple[Slate, str]:
         """A slate of the person's slot, of the other one, or of what is popular; and the slot's colour."""
         if routing is None:
             return self._fallback(wanted, request_id), ""
         order = self._exchange.in_turn(colours, routing.slots)
-        if wanted.user_id in self.following.refusers:  # a stranger to the slot: no profile, no history
+        asked = wanted
+        if not visitor.personal:  # a stranger to the slot: no profile, no history
             asked = replace(wanted, user_id=f"anon.{uuid.uuid4().hex}")
-        else:
-            asked = wanted
         failed: dict[str, str] = {}
         for colour in (order * 2)[:2]:
             if failed.get(colour) == "timeout":

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from recloop.delivery.door import Door
 from recloop.delivery.following import Following
 from recloop.delivery.meters import Meters
 from recloop.delivery.outcomes import worth
@@ -26,6 +27,7 @@ from recloop.store.tables import events, impressions, items
 ACT_LIMIT, BODY_LIMIT = 1 << 16, 1 << 20  # bytes of one act, and of a batch
 MOST_EVENTS = 5000  # of one request
 REMEMBERED = 100_000  # requests whose policy is known when their feedback comes, for the reward's meter
+UNCONSENTED = "unconsented"  # the person has not agreed that it is stored
 UNREAD = (400, 413, 422)  # a body with one of these is kept whole
 T = TypeVar("T")
 Judged = list[Arrival | Refused]
@@ -42,9 +44,10 @@ class Intake:
         following: Following,
         commit: Callable[..., Awaitable[Taken]],
         rules: Rules,
+        door: Door,
     ) -> None:
         self._engine, self._reward, self._meters = engine, params.reward, meters
-        self._following, self._commit, self._rules = following, commit, rules
+        self._following, self._commit, self._rules, self._door = following, commit, rules, door
         self._act, self._acts = msgspec.json.Decoder(dict), msgspec.json.Decoder(list)
         self._served_by: OrderedDict[str, str] = OrderedDict()
 
@@ -73,7 +76,7 @@ class Intake:
             raise Problem(413, why, "body")
         rows = self._flagged(request, await self._judged(raw))
         outcomes = await self._take(rows)
-        taken = outcomes.count(Outcome.NEW) + outcomes.count(Outcome.REPEATED)
+        taken = sum(outcomes.count(how) for how in (Outcome.NEW, Outcome.REPEATED, UNCONSENTED))
         if Outcome.CONFLICT in outcomes or (rows and not taken):
             return _refused(rows, outcomes)
         return _json(_account(rows, outcomes))
@@ -132,10 +135,16 @@ class Intake:
 
     async def _take(self, rows: Judged) -> list[str]:
         """Store what is good, quarantine the rest; per row what became of it."""
-        acts = [row for row in rows if isinstance(row, Arrival)]
-        refused = [row for row in rows if isinstance(row, Refused)]
+        admitted = await self._door.admit(rows)
+        acts = [row for row in admitted if isinstance(row, Arrival)]
+        refused = [row for row in admitted if isinstance(row, Refused)]
         taken = iter((await self._commit(acts=acts, refused=refused)).acts)
-        outcomes = [next(taken) if isinstance(row, Arrival) else "refused" for row in rows]
+        outcomes: list[str] = []
+        for row, kept in zip(rows, admitted, strict=True):
+            if isinstance(row, Refused):
+                outcomes.append("refused")
+            else:
+                outcomes.append(UNCONSENTED if kept is None else next(taken))
         for outcome in set(outcomes):
             self._meters.events.labels(outcome).inc(outcomes.count(outcome))
         new = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == Outcome.NEW]

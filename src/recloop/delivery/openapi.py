@@ -47,7 +47,7 @@ _EVENTS = {
                 "accepted": {"type": "integer"},
                 "repeated": {"type": "integer"},
                 "refused": {"type": "array", "items": {"type": "string"}},
-                "rows": {"type": "array", "items": {"enum": ["new", "repeated", "refused"]}},
+                "rows": {"type": "array", "items": {"enum": ["new", "repeated", "refused", "unconsented"]}},
             }
         ),
         **refusals(WRONG | LATER | {"409": CONFLICT}),
@@ -117,6 +117,53 @@ _ABORT = {
         **refusals(WRONG | LATER | {"409": "no rollout is open"}),
     },
 }
+_NAME = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$"}
+_FIELD = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,32}$"}
+
+
+def _person(
+    summary: str, more: dict[str, dict], needed: list[str], status: str, others: dict[str, str]
+) -> dict:
+    """A route about one person, whose id is in the body."""
+    schema = {
+        "type": "object",
+        "properties": {"user_id": _NAME} | more,
+        "required": ["user_id", *needed],
+        "additionalProperties": False,
+    }
+    answers = {
+        status: {"description": "done", "content": {"application/json": {"schema": {"type": "object"}}}}
+    }
+    return {
+        "post": {
+            "summary": summary,
+            "security": [{"token": []}],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+            "responses": answers | refusals(WRONG | LATER | others),
+        }
+    }
+
+
+_PERSON = {
+    "/person/consents": _person(
+        "What a person agrees to, by purpose; without words, what they have agreed to",
+        {"consents": {"type": "object", "additionalProperties": {"type": "boolean"}}}, [], "200", {},
+    ),
+    "/person/data": _person(
+        "Personal data to be kept sealed, by field",
+        {"fields": {"type": "object", "propertyNames": _FIELD, "additionalProperties": {"type": "string"}}},
+        ["fields"], "200", {"409": "the person has not agreed that anything is stored"},
+    ),
+    "/person/export": _person("All that is known of a person", {}, [], "200", {}),
+    "/person/erase": _person(
+        "Erase a person: the receipt of what was begun", {}, [], "202", {"404": "the account is not known"}
+    ),
+    "/person/why": _person(
+        "Why a person was shown an item, in sentences",
+        {"request_id": _NAME, "item_id": _NAME, "language": {"enum": ["en", "ko"]}},
+        ["request_id", "item_id"], "200", {},
+    ),
+}  # fmt: skip
 GATEWAY: dict[str, Any] = SLOT | {
     "info": {"title": "recloop gateway", "version": "1"},
     "paths": {
@@ -125,6 +172,7 @@ GATEWAY: dict[str, Any] = SLOT | {
         "/events": {"post": _EVENTS},
         "/profiles": {"post": _PROFILES},
         "/rollout/abort": {"post": _ABORT},
+        **_PERSON,
         "/healthz": _get("Whether the gateway serves; degraded without routing or store", "application/json"),
         "/status": _get("Routing and the open rollout", "application/json"),
         "/metrics": _get("Prometheus metrics", "text/plain"),

@@ -23,7 +23,8 @@ from recloop.delivery.routing import Target
 from recloop.schema import now_us
 from recloop.serving.messages import Ask, Moment
 from recloop.store import find_items
-from recloop.store.tables import consents, events, impressions, users
+from recloop.store.consent import PERSONALISATION, assumed_here, may
+from recloop.store.tables import events, impressions, users
 
 RECENT = 10  # people who asked lately
 LOOKED_AT = 5000  # newest impressions that they are taken from
@@ -57,7 +58,10 @@ def smoke(engine: Engine, target: Target, k: int, token: str = "") -> Verdict:
             fault = _fault(target, trial.ask, known, token)
             times.append(1000 * (time.perf_counter() - begun))
             if fault:
-                why = f"{trial.what} got no valid answer: {fault}"
+                what = trial.what.replace(
+                    trial.ask.user_id, "a person"
+                )  # a verdict is kept, and names nobody
+                why = f"{what} got no valid answer: {fault}"
                 return Verdict(
                     "smoke", "fail", why, {"requests": len(first) + len(warm)}, "the slot's log says why"
                 )
@@ -104,16 +108,13 @@ def _ask(user_id: str, k: int, device: str = "unknown") -> Ask:
 
 
 def _recent(engine: Engine) -> list[tuple[str, str]]:
-    """Person and device of those who came last; who refused to be looked at is left out."""
+    """Person and device of those who came last and let their past be looked at."""
     with engine.connect() as connection:
         last = connection.execute(select(func.max(impressions.c.seq))).scalar() or 0
-        said = select(consents.c.user_id, func.max(consents.c.id).label("id"))
-        newest = said.where(consents.c.purpose == "personalisation").group_by(consents.c.user_id).subquery()
-        refusers = select(consents.c.user_id).join(newest, newest.c.id == consents.c.id)
         query = (
             select(impressions.c.user_id, func.max(impressions.c.device))
             .where(impressions.c.seq > last - LOOKED_AT, impressions.c.position == 0)
-            .where(impressions.c.user_id.not_in(refusers.where(~consents.c.granted)))
+            .where(may(connection, impressions.c.user_id, PERSONALISATION, {}, assumed_here()))
             .group_by(impressions.c.user_id)
             .order_by(func.max(impressions.c.seq).desc())
             .limit(RECENT)
@@ -123,10 +124,10 @@ def _recent(engine: Engine) -> list[tuple[str, str]]:
 
 def _without_history(engine: Engine) -> str | None:
     acted = exists().where(events.c.user_id == users.c.user_id)
-    refused = exists().where(consents.c.user_id == users.c.user_id)
-    query = select(users.c.user_id).where(~acted, ~refused).order_by(users.c.user_id).limit(1)
+    query = select(users.c.user_id).where(~acted).order_by(users.c.user_id).limit(1)
     with engine.connect() as connection:
-        return connection.execute(query).scalar()
+        agreed = may(connection, users.c.user_id, PERSONALISATION, {}, assumed_here())
+        return connection.execute(query.where(agreed)).scalar()
 
 
 def _fault(target: Target, asked: Ask, known: Collection[str], token: str, least: int | None = None) -> str:

@@ -205,6 +205,27 @@ class DeliveryParams(Section):
         return self
 
 
+class TermsParams(Section):
+    service: Positive
+    personalisation: Positive
+    training: Positive
+    marketing: Positive
+
+
+class KeepDaysParams(Section):
+    log: Positive
+    withdrawn: Positive
+    quarantine: Positive
+    accesses: Positive
+    backups: Positive
+
+
+class PrivacyParams(Section):
+    terms: TermsParams
+    withdrawal_minutes: Annotated[int, Field(ge=0)]
+    keep_days: KeepDaysParams
+
+
 class Params(Section):
     seed: int
     market: MarketParams
@@ -216,6 +237,7 @@ class Params(Section):
     serving: ServingParams
     evaluation: EvaluationParams
     delivery: DeliveryParams
+    privacy: PrivacyParams
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

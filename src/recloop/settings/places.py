@@ -36,14 +36,31 @@ class Places(BaseSettings):
     )
     ask_always: bool = Field(False, description="ask for tokens on loopback too, as behind a proxy")
     internal: str = Field("", description="networks and patterns of pseudonyms that are no customers'")
+    vault_url: str = Field("", description="where keys and pseudonyms are; empty: vault.db under home")
     key_file: Path | None = Field(
-        None, description="master key of personal data; None: made under home on first use"
+        None, description="master keys of personal data; None: master-keys under home, made on first use"
+    )
+    master_keys: SecretStr = Field(SecretStr(""), description="VERSION:BASE64 ..., instead of a file")
+    kms: str = Field("", description="MODULE:FUNCTION that gives a store.keys.MasterKeys, instead of both")
+    accounts: bool = Field(False, description="ids in requests are accounts: the gateway gives pseudonyms")
+    consent: Literal["required", "assumed"] = Field(
+        "required", description="assumed: who has said nothing agrees, as where simulated people browse"
     )
 
     @property
     def store(self) -> str:
         """URL of the store."""
         return self.store_url or f"sqlite:///{self.home.resolve() / 'store.db'}"
+
+    @property
+    def vault(self) -> str:
+        """URL of the vault."""
+        return self.vault_url or f"sqlite:///{self.home.resolve() / 'vault.db'}"
+
+    @property
+    def keys(self) -> Path:
+        """The file of master keys."""
+        return self.key_file or self.home.resolve() / "master-keys"
 
     @property
     def mlflow(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-READ, FEEDBACK, OPERATE = SCOPES = ("read", "feedback", "operate")
+READ, FEEDBACK, OPERATE, PERSON = SCOPES = ("read", "feedback", "operate", "person")
 SHORTEST = 20  # characters of a token that is good enough beyond loopback
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

@@ -1,20 +1,15 @@
 """The store: users, items, events, consent, and the state of delivery. SQLite or PostgreSQL.
 
-``store.snapshot`` (Parquet) and ``store.personal`` (sealed data) need what serving does not.
+``store.snapshot`` (Parquet), and ``store.personal``, ``vault`` and ``keys`` (sealed data) need what serving
+does not.
 """
 
 from recloop.store.catalogue import add_items, find_items
+from recloop.store.consent import PURPOSES, consented, set_consent, set_consents
 from recloop.store.engine import fault_of, open_store, recall, remember, upgrade_store
 from recloop.store.errors import StoreError
 from recloop.store.log import Exposure, Rows, Taken, append, history, popular, take, write
-from recloop.store.people import (
-    PURPOSES,
-    add_users,
-    consented,
-    find_user,
-    known,
-    set_consent,
-)
+from recloop.store.people import add_users, find_user, known
 from recloop.store.quarantine import Refused
 from recloop.store.repeats import Outcome
 from recloop.store.writer import Busy, Writer
@@ -43,6 +38,7 @@ __all__ = [
     "recall",
     "remember",
     "set_consent",
+    "set_consents",
     "take",
     "upgrade_store",
     "write",

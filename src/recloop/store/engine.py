@@ -80,16 +80,22 @@ def upgrade(engine: Engine) -> None:
         raise StoreError(_cannot("upgrade", engine.url, error)) from error
 
 
+def connect_to(url: str) -> Engine:
+    """An engine with the settings that both kinds of database need; a SQLite file gets its folder."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, **_client(parsed))
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed)
+    event.listen(engine, "connect", _durable)
+    return engine
+
+
 def _look(url: str) -> tuple[Engine, str | None]:
     """The engine and the version of what is there."""
     try:
-        parsed = make_url(url)
-        is_sqlite = parsed.get_backend_name() == "sqlite"
-        if is_sqlite and parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed) if is_sqlite else create_engine(parsed, **_client(parsed))
-        if is_sqlite:
-            event.listen(engine, "connect", _durable)
+        engine = connect_to(url)
         return engine, versions.read(engine)
     except (ArgumentError, NoSuchModuleError) as error:
         raise StoreError(
@@ -97,7 +103,7 @@ def _look(url: str) -> tuple[Engine, str | None]:
             " postgresql://user:password@host/name"
         ) from error
     except (DatabaseError, OSError) as error:
-        raise StoreError(_cannot("open", parsed, error)) from error
+        raise StoreError(_cannot("open", make_url(url), error)) from error
 
 
 def _client(url: URL) -> dict:
@@ -152,6 +158,7 @@ def _durable(connection: sqlite3.Connection, _record: object) -> None:
                 raise
             time.sleep(0.01)
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, for erasure
 
 
 def take_turn(connection: Connection) -> None:

@@ -1,16 +1,14 @@
-"""Users and their consent."""
+"""Users."""
 
 import json
 from collections.abc import Iterable
 
 from sqlalchemy import Connection, Engine, bindparam, select
 
-from recloop.schema import User, now_us
+from recloop.schema import User
 from recloop.store.engine import upsert
 from recloop.store.log import read_history
-from recloop.store.tables import consents, users
-
-PURPOSES = ("service", "personalisation", "training", "marketing")
+from recloop.store.tables import users
 
 
 def add_users(engine: Engine, people: Iterable[User]) -> None:
@@ -40,29 +38,3 @@ _USER = select(users).where(users.c.user_id == bindparam("user_id"))
 def _user(connection: Connection, user_id: str) -> User | None:
     row = connection.execute(_USER, {"user_id": user_id}).mappings().one_or_none()
     return None if row is None else User(**{**row, "attributes": json.loads(row["attributes"])})
-
-
-def set_consent(engine: Engine, user_id: str, purpose: str, granted: bool) -> None:
-    """Record a consent or its withdrawal; the newest line holds.
-
-    Raises:
-        ValueError: the purpose is not one of ``PURPOSES``.
-    """
-    if purpose not in PURPOSES:
-        raise ValueError(f"purpose must be one of {', '.join(PURPOSES)}, not {purpose!r}")
-    with engine.begin() as connection:
-        connection.execute(
-            consents.insert(), {"user_id": user_id, "purpose": purpose, "granted": granted, "ts": now_us()}
-        )
-
-
-def consented(engine: Engine, user_id: str, purpose: str) -> bool:
-    """Whether the person's newest word on the purpose is yes; silence is no."""
-    query = (
-        select(consents.c.granted)
-        .where(consents.c.user_id == user_id, consents.c.purpose == purpose)
-        .order_by(consents.c.id.desc())
-        .limit(1)
-    )
-    with engine.connect() as connection:
-        return bool(connection.execute(query).scalar_one_or_none())

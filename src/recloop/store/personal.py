@@ -1,64 +1,61 @@
-"""Personal data, sealed before it touches the disk. Needs cryptography, which serving does not."""
+"""Personal data, sealed under the person's own key before it touches the disk. Serving does not need it."""
 
-import os
-from pathlib import Path
+from collections.abc import Mapping
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Engine, select
 
-from recloop.store.engine import StoreError, upsert
+from recloop.store.engine import upsert
+from recloop.store.errors import StoreError
+from recloop.store.keys import seal, unseal
 from recloop.store.tables import persons
+from recloop.store.vault import Vault
 
-KEY_ID = "local-1"
-
-
-def master_key(file: Path) -> bytes:
-    """The 32-byte key in a file that only its owner can read; made on first use.
-
-    Raises:
-        StoreError: the file holds something else.
-    """
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        key = file.read_bytes()
-        if len(key) != 32:
-            raise StoreError(
-                f"{file} holds {len(key)} bytes, not a key of 32: restore it from its backup"
-            ) from None
-        return key
-    with os.fdopen(descriptor, "wb") as handle:
-        key = AESGCM.generate_key(256)
-        handle.write(key)
-    return key
+SCHEME = "person-1"  # AES-256-GCM under the person's key, bound to person and field
 
 
-def seal_personal(engine: Engine, key: bytes, user_id: str, field: str, value: str) -> None:
-    """Store one personal datum under AES-256-GCM, bound to its person and field."""
-    nonce = os.urandom(12)
-    sealed = nonce + AESGCM(key).encrypt(nonce, value.encode(), f"{user_id}/{field}".encode())
+def seal_personal(engine: Engine, vault: Vault, user_id: str, values: Mapping[str, str]) -> None:
+    """Store personal data by field; each value is bound to its person and field."""
+    key = vault.make_key(user_id)
+    rows = [
+        {"user_id": user_id, "field": field, "key_id": SCHEME, "sealed": _seal(key, user_id, field, value)}
+        for field, value in values.items()
+    ]
     with engine.begin() as connection:
-        upsert(
-            connection, persons, [{"user_id": user_id, "field": field, "key_id": KEY_ID, "sealed": sealed}]
-        )
+        upsert(connection, persons, rows)
 
 
-def open_personal(engine: Engine, key: bytes, user_id: str, field: str) -> str | None:
-    """The datum in clear, or None.
+def open_personal(engine: Engine, vault: Vault, user_id: str) -> dict[str, str]:
+    """The person's data in clear, by field; empty where there is none.
 
     Raises:
-        StoreError: the ciphertext was altered, moved to another person or field, or sealed under
-            another key.
+        StoreError: the key was destroyed, or a ciphertext was altered or moved from another person or field.
     """
-    query = select(persons.c.sealed).where(persons.c.user_id == user_id, persons.c.field == field)
+    query = select(persons).where(persons.c.user_id == user_id).order_by(persons.c.field)
     with engine.connect() as connection:
-        sealed = connection.execute(query).scalar_one_or_none()
-    if sealed is None:
-        return None
+        rows = connection.execute(query).all()
+    if not rows:
+        return {}
+    key = vault.key(user_id)
+    if key is None:
+        raise StoreError("the person's key is gone: what was sealed under it cannot be opened any more")
+    return {row.field: _open(key, row.user_id, row.field, row.key_id, row.sealed) for row in rows}
+
+
+def _seal(key: bytes, user_id: str, field: str, value: str) -> bytes:
+    return seal(key, value.encode(), _bound(user_id, field))
+
+
+def _open(key: bytes, user_id: str, field: str, scheme: str, sealed: bytes) -> str:
+    if scheme != SCHEME:
+        raise StoreError(f"personal field {field!r} was sealed by an older program ({scheme}): seal it again")
     try:
-        return AESGCM(key).decrypt(sealed[:12], sealed[12:], f"{user_id}/{field}".encode()).decode()
+        return unseal(key, sealed, _bound(user_id, field)).decode()
     except InvalidTag:
         raise StoreError(
-            f"personal field {field!r} does not open: altered, moved, or sealed under another key"
+            f"personal field {field!r} does not open: altered, or moved from another person or field"
         ) from None
+
+
+def _bound(user_id: str, field: str) -> bytes:
+    return f"{user_id}/{field}".encode()  # an id has no slash

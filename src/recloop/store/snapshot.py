@@ -12,9 +12,10 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from recloop.schema.arrow import TABLES
+from recloop.store.consent import TRAINING, Terms, assumed_here, may
 from recloop.store.engine import recall
 from recloop.store.errors import StoreError
-from recloop.store.tables import events, impressions, items, users
+from recloop.store.tables import consents, events, impressions, items, users
 
 TRIES = 10
 LOCKED = "55P03"  # PostgreSQL: no lock within its lock_timeout
@@ -29,12 +30,14 @@ class Watermark:
         impressions: last sequence number of the impressions.
         events: last sequence number of the events.
         catalogue: sha256 over users and items, so that a changed profile or price is a new version.
+        consents: number of the last word on consent, so that a withdrawal is a new version.
     """
 
     source: str
     impressions: int
     events: int
     catalogue: str
+    consents: int = 0
 
     def save(self, path: Path) -> None:
         """Write as JSON; the same watermark gives the same bytes."""
@@ -59,7 +62,8 @@ def watermark(engine: Engine) -> Watermark:
         for table in (users, items):
             for row in connection.execute(select(table).order_by(*table.primary_key)):
                 digest.update(repr(tuple(row)).encode())
-    return Watermark(recall(engine, "source") or "own", last[0], last[1], digest.hexdigest())
+        said = connection.execute(select(func.max(consents.c.id))).scalar() or 0
+    return Watermark(recall(engine, "source") or "own", last[0], last[1], digest.hexdigest(), said)
 
 
 def _settled(engine: Engine) -> list[int]:
@@ -86,9 +90,12 @@ def _settled(engine: Engine) -> list[int]:
     )
 
 
-def write_snapshot(engine: Engine, mark: Watermark, directory: Path) -> dict[str, int]:
+def write_snapshot(
+    engine: Engine, mark: Watermark, directory: Path, terms: Terms | None = None
+) -> dict[str, int]:
     """Write ``users|items|impressions|events.parquet`` up to the watermark; returns rows per table.
 
+    Only rows of people who let them be learnt from (``store.consent``), by what they have said until now.
     Impressions and events of bots and colleagues stay in the store.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -107,6 +114,9 @@ def write_snapshot(engine: Engine, mark: Watermark, directory: Path) -> dict[str
             engine.connect() as connection,
             pq.ParquetWriter(directory / f"{table.name}.parquet", schema, compression="zstd") as writer,
         ):
+            if "user_id" in table.c:
+                agreed = may(connection, table.c.user_id, TRAINING, terms or {}, assumed_here())
+                query = query.where(agreed)
             result = connection.execution_options(yield_per=50_000).execute(query)
             for part in result.partitions():
                 columns = zip(*part, strict=True)

@@ -44,7 +44,7 @@ users = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 persons = Table(
-    "persons",  # personal data, sealed per person and field
+    "persons",  # personal data, sealed per person and field; the keys are in the vault
     metadata,
     Column("user_id", _name(64), primary_key=True),
     Column("field", _name(32), primary_key=True),
@@ -58,7 +58,27 @@ consents = Table(
     Column("user_id", _name(64), nullable=False, index=True),
     Column("purpose", _name(32), nullable=False),
     Column("granted", Boolean, nullable=False),
+    Column("version", Integer, nullable=False, server_default="1"),  # of the terms that the word is about
     Column("ts", BigInteger, nullable=False),
+)
+accesses = Table(
+    "accesses",  # append-only: who looked at, changed or erased what is known of a person
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("who", _name(64), nullable=False),
+    Column("what", _name(32), nullable=False),
+    Column("user_id", _name(64), nullable=False, index=True),  # after an erasure, its receipt
+    Column("ts", BigInteger, nullable=False),
+)
+erasures = Table(
+    "erasures",  # receipts; the person stands there only until nothing of them is left
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("receipt", _name(32), nullable=False, unique=True),
+    Column("user_id", _name(64)),
+    Column("counts", Text, nullable=False),  # rows that went, by table
+    Column("begun", BigInteger, nullable=False),
+    Column("done", BigInteger),
 )
 items = Table(
     "items",

@@ -1,15 +1,20 @@
 """The gateway with its pages, as one ASGI app."""
 
 import os
+from functools import cache
 
 from starlette.applications import Starlette
 
+from recloop.delivery import persons
+from recloop.delivery.door import Door
 from recloop.delivery.gateway import Gateway
+from recloop.delivery.persons import Persons
 from recloop.serving.guard import OPEN, free_scopes
 from recloop.serving.journal import log_as_json
 from recloop.settings import Params, Places, load_params, places, require_tokens
 from recloop.settings.tokens import FEEDBACK, READ
 from recloop.store import open_store
+from recloop.store.vault import open_vault
 from recloop.web.dashboard import Dashboard
 from recloop.web.pages import STATIC
 from recloop.web.snippet import SNIPPET
@@ -18,6 +23,7 @@ from recloop.web.storefront import Storefront
 SCOPES = {
     "/": READ,
     "/consent": FEEDBACK,
+    "/why": READ,
     "/dashboard": READ,
     "/dashboard/live": READ,
     "/static/*": OPEN,
@@ -39,8 +45,13 @@ def create(where: Places, params: Params) -> Starlette:
     require_tokens(where.host, tokens)
     free = free_scopes(where.host, frozenset() if where.ask_always else frozenset({READ, FEEDBACK}))
     rate, slot_token = where.rate_at(where.host), where.slot_token.get_secret_value()
-    gateway = Gateway(open_store(where.store), params, tokens, free, rate, slot_token, where.internal)
-    return gateway.app([*Storefront(gateway).routes, *Dashboard(gateway).routes, STATIC, SNIPPET], SCOPES)
+    engine = open_store(where.store)
+    vault = cache(lambda: open_vault(where))  # most gateways never need it
+    assumed = where.consent == "assumed"
+    door = Door(engine, params.privacy.terms.model_dump(), assumed, vault() if where.accounts else None)
+    gateway = Gateway(engine, params, tokens, free, rate, slot_token, where.internal, door)
+    pages = [*Storefront(gateway).routes, *Dashboard(gateway).routes, STATIC, SNIPPET]
+    return gateway.app([*Persons(engine, door, vault).routes, *pages], persons.SCOPES | SCOPES)
 
 
 def from_environment() -> Starlette:

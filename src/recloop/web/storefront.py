@@ -4,7 +4,6 @@ import uuid
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -13,9 +12,11 @@ from starlette.routing import Route
 
 from recloop.delivery.gateway import ASK_LIMIT, Gateway
 from recloop.delivery.problems import Problem, body_of
+from recloop.delivery.why import TEXTS as WHY
+from recloop.delivery.why import why
 from recloop.serving.messages import Ask, Moment
-from recloop.store import set_consent
-from recloop.store.tables import consents
+from recloop.store import PURPOSES, set_consents
+from recloop.store.consent import words_of
 from recloop.web.pages import page
 from recloop.web.texts import TEXTS, language
 
@@ -28,12 +29,16 @@ class Storefront:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self.routes = [Route("/", self._show), Route("/consent", self._choose, methods=["POST"])]
+        self.routes = [
+            Route("/", self._show),
+            Route("/consent", self._choose, methods=["POST"]),
+            Route("/why", self._why),
+        ]
 
     async def _show(self, request: Request) -> Response:
         code, person = language(request), _person(request)
         values: dict[str, Any] = {"text": TEXTS[code], "lang": code, "person": person}
-        values |= {"slate": None, "choice": None}
+        values |= {"slate": None, "choice": None, "purposes": PURPOSES}
         status = 200
         try:
             values["choice"] = await run_in_threadpool(self._choice, person) if person else None
@@ -51,31 +56,44 @@ class Storefront:
         if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
             raise Problem(403, "the choice must be made on the storefront itself", "origin")
         form = parse_qs((await body_of(request, ASK_LIMIT)).decode(errors="replace"))
-        word = form.get("personalisation", [""])[0]
-        if word not in ("yes", "no"):
-            raise Problem(422, "personalisation must be yes or no", "personalisation")
+        if form.get("choice") != ["made"]:
+            raise Problem(422, "choice must be made: an empty form is no answer", "choice")
+        words = {purpose: form.get(purpose, ["no"])[0] for purpose in PURPOSES}
+        for purpose, word in words.items():
+            if word not in ("yes", "no"):
+                raise Problem(422, f"{purpose} must be yes or no", purpose)
         person = _person(request) or f"w-{uuid.uuid4().hex}"
+        door, granted = self._gateway.door, {purpose: word == "yes" for purpose, word in words.items()}
         try:
-            await run_in_threadpool(
-                set_consent, self._gateway.engine, person, "personalisation", word == "yes"
-            )
+            name = await run_in_threadpool(door.name, person, make=True)
+            await run_in_threadpool(set_consents, self._gateway.engine, name or person, granted, door.terms)
+            door.heed([name or person])
         except SQLAlchemyError as error:
             raise Problem(503, "the choice could not be stored: try again", later=True) from error
-        await run_in_threadpool(self._gateway.following.refresh)  # so that it holds for the next slate
         answer = RedirectResponse(f"/?lang={language(request)}", 303)
         answer.set_cookie(COOKIE, person, max_age=YEAR, httponly=True, samesite="lax")
         return answer
 
-    def _choice(self, person: str) -> bool | None:
-        """The newest word on personalisation; None before the first."""
-        query = (
-            select(consents.c.granted)
-            .where(consents.c.user_id == person, consents.c.purpose == "personalisation")
-            .order_by(consents.c.id.desc())
-            .limit(1)
-        )
-        with self._gateway.engine.connect() as connection:
-            return connection.execute(query).scalar_one_or_none()
+    async def _why(self, request: Request) -> Response:
+        code, person = language(request), _person(request)
+        answer, item = (request.query_params.get(name, "") for name in ("request", "item"))
+        said: list[str] = [WHY[code]["unknown"]]
+        if person:
+            name, assumed = (await self._gateway.door.visitor(person)).user_id, self._gateway.door.assumed
+            try:
+                said = await run_in_threadpool(why, self._gateway.engine, name, answer, item, assumed, code)
+            except SQLAlchemyError:
+                return page("why.html", 503, text=TEXTS[code], lang=code, said=[TEXTS[code]["busy"]])
+        return page("why.html", text=TEXTS[code], lang=code, said=said)
+
+    def _choice(self, person: str) -> dict[str, bool] | None:
+        """The newest words by purpose; None before the first, and where terms have changed since a yes."""
+        door = self._gateway.door
+        name = door.name(person) or person
+        words = words_of(self._gateway.engine, [name]).get(name, {})
+        if any(word.granted and word.version < door.terms[purpose] for purpose, word in words.items()):
+            return None
+        return {purpose: word.granted for purpose, word in words.items()} or None
 
 
 def _person(request: Request) -> str:

@@ -1,0 +1,155 @@
+"""Erasure in the databases: the person's key, rows and consents go; a receipt that names nobody stays.
+
+It is done twice. ``begin`` withdraws every consent, destroys the key and deletes the rows; what a gateway had
+in hand just then may still come in. ``finish`` deletes again, forgets who it was, and closes the receipt.
+What lies in files goes between the two (``flows.erasure``).
+"""
+
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, MetaData, Table, Text, func, inspect, or_, select
+
+from recloop.schema import now_us
+from recloop.store.compact import compact
+from recloop.store.consent import NOBODY, PURPOSES, TRAINING, set_consents
+from recloop.store.errors import StoreError
+from recloop.store.tables import accesses, consents, erasures
+from recloop.store.traces import whole
+from recloop.store.vault import Vault
+
+IN_HAND = 15_000_000  # µs: longer than a gateway works on one request
+KEPT = {"accesses", "erasures"}  # who looked at the data is kept, under the receipt's number
+NUMBERED = ("impressions", "events")  # numbers that a watermark counts on
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What came of a wish to be erased.
+
+    Attributes:
+        receipt: its number, random.
+        begun: µs since 1970; from then on nothing of the person is stored or used.
+        done: when nothing was left; None before.
+        counts: rows that went, by table.
+    """
+
+    receipt: str
+    begun: int
+    done: int | None
+    counts: dict[str, int]
+
+
+def begin(engine: Engine, vault: Vault, user_id: str) -> Receipt:
+    """Stop all use of what is known of a person, destroy their key and delete their rows.
+
+    Again for the same person before its end: the same receipt.
+    """
+    with engine.connect() as connection:
+        found = connection.execute(select(erasures).where(erasures.c.user_id == user_id)).one_or_none()
+    row: dict[str, Any]
+    if found is None:
+        set_consents(engine, user_id, dict.fromkeys(PURPOSES, False))
+        row = {"receipt": secrets.token_hex(16), "user_id": user_id, "counts": "{}", "begun": now_us()}
+        with engine.begin() as connection:
+            connection.execute(erasures.insert(), row)
+    else:
+        row = dict(found._mapping)
+    keys = vault.destroy_key(user_id)
+    counts = _add(json.loads(row["counts"]), {"keys": keys} | purge(engine, user_id, {"consents"}))
+    with engine.begin() as connection:
+        here = erasures.c.receipt == row["receipt"]
+        connection.execute(erasures.update().where(here).values(counts=json.dumps(counts)))
+    return Receipt(row["receipt"], row["begun"], None, counts)
+
+
+def pending(engine: Engine) -> list[tuple[str, str]]:
+    """Receipts that are not done, and whose they are."""
+    query = select(erasures.c.receipt, erasures.c.user_id).where(erasures.c.done.is_(None))
+    with engine.connect() as connection:
+        return [(row.receipt, row.user_id) for row in connection.execute(query.order_by(erasures.c.id))]
+
+
+def find_receipt(engine: Engine, receipt: str) -> Receipt:
+    """The receipt of that number.
+
+    Raises:
+        StoreError: there is none.
+    """
+    with engine.connect() as connection:
+        row = connection.execute(select(erasures).where(erasures.c.receipt == receipt)).one_or_none()
+    if row is None:
+        raise StoreError(f"there is no receipt {receipt}")
+    return Receipt(row.receipt, row.begun, row.done, json.loads(row.counts))
+
+
+def finish(engine: Engine, vault: Vault, receipt: str, user_id: str) -> Receipt:
+    """Delete what came in meanwhile, the consents and the link to the account, and close the receipt."""
+    with engine.begin() as connection:
+        moved = accesses.update().where(accesses.c.user_id == user_id).values(user_id=receipt)
+        connection.execute(moved)
+        mark = {"user_id": NOBODY, "purpose": TRAINING, "granted": False, "version": 1, "ts": now_us()}
+        connection.execute(consents.insert(), mark)  # keeps the numbers growing, and says that data went
+    counts = {"keys": vault.destroy_key(user_id)} | purge(engine, user_id)
+    counts["pseudonyms"] = vault.forget_account(user_id)
+    before = find_receipt(engine, receipt)
+    closed = {"user_id": None, "done": now_us(), "counts": json.dumps(_add(before.counts, counts))}
+    with engine.begin() as connection:
+        connection.execute(erasures.update().where(erasures.c.receipt == receipt).values(closed))
+    compact(engine)
+    return find_receipt(engine, receipt)
+
+
+def purge(engine: Engine, user_id: str, keep: Iterable[str] = ()) -> dict[str, int]:
+    """Delete a person's rows from all tables, of a store of whatever version; how many, by table."""
+    counts: dict[str, int] = {}
+    with engine.begin() as connection:
+        for name in inspect(connection).get_table_names():
+            table = Table(name, MetaData(), autoload_with=connection)
+            if name == "quarantine":
+                counts[name] = _delete_mentions(connection, table, user_id)
+            elif "user_id" in table.c and name not in KEPT | set(keep):
+                if name in NUMBERED:
+                    counts[name] = _keep_last_number(connection, table, user_id)
+                gone = connection.execute(table.delete().where(table.c.user_id == user_id)).rowcount
+                counts[name] = counts.get(name, 0) + gone
+    compact(engine)
+    return {name: count for name, count in counts.items() if count}
+
+
+def _keep_last_number(connection: Connection, table: Table, user_id: str) -> int:
+    """Empty the last row instead of deleting it: SQLite would give its number away again."""
+    last = connection.execute(select(func.max(table.c.seq))).scalar()
+    if connection.execute(select(table.c.user_id).where(table.c.seq == last)).scalar() != user_id:
+        return 0
+    empty = {column.name: None for column in table.columns if column.nullable}
+    name = f"{NOBODY}-{secrets.token_hex(8)}"
+    words: dict[str, Any] = {"user_id": NOBODY, "item_id": NOBODY, "policy": NOBODY}
+    words |= {"event_id": name, "kind": "view", "value": 0.0, "ts": now_us()}
+    words |= {"slot": "", "device": "unknown", "partial": True}
+    if "event_id" not in table.c:
+        words["request_id"] = name
+    values = empty | {key: value for key, value in words.items() if key in table.c}
+    return connection.execute(table.update().where(table.c.seq == last).values(values)).rowcount
+
+
+def _delete_mentions(connection: Connection, table: Table, user_id: str) -> int:
+    """Refused rows are kept as they came: those that name the person go."""
+    texts = [column for column in table.columns if isinstance(column.type, Text)]
+    query = select(table.c.id, *texts).where(or_(*[c.contains(user_id, autoescape=True) for c in texts]))
+    pattern = whole(user_id)
+    found = [
+        row.id
+        for row in connection.execute(query)
+        if any(pattern.search((text or "").encode()) for text in row[1:])
+    ]
+    for start in range(0, len(found), 500):
+        connection.execute(table.delete().where(table.c.id.in_(found[start : start + 500])))
+    return len(found)
+
+
+def _add(one: dict[str, int], two: dict[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + two.get(name, 0) for name in sorted({*one, *two})}

@@ -1,0 +1,174 @@
+"""After an erasure a search of databases, DVC's cache and remote, MLflow, logs and backups finds nothing."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+from dvc.repo import Repo
+from typer.testing import CliRunner
+
+from flows.erasure import complete, search
+from recloop.cli import app
+from recloop.registry import connect
+from recloop.schema import Event, Impression, Item, User, now_us
+from recloop.settings import places
+from recloop.store import add_items, add_users, append, open_store, set_consents
+from recloop.store import erasure as databases
+from recloop.store.consent import PURPOSES
+from recloop.store.erasure import begin, find_receipt
+from recloop.store.personal import seal_personal
+from recloop.store.snapshot import Watermark, watermark
+from recloop.store.vault import open_vault
+
+ROOT = Path(__file__).parents[2]
+WHO, OTHER = "p-5f0c2a77b1f34c1e9f2d8a6e4b3c1d00", "p-5f0c2a77b1f34c1e9f2d8a6e4b3c1d01"
+STAGES = """
+stages:
+  snapshot:
+    cmd: PYTHONPATH={root}/src:{root} {python} -m pipelines.snapshot
+    deps: [data/watermark.json]
+    outs: [data/snapshot]
+  preprocess:
+    cmd: mkdir -p data/features && cp data/snapshot/users.parquet data/features/derived
+    deps: [data/snapshot]
+    outs: [data/features]
+  train:
+    cmd: mkdir -p models/policy && echo weights > models/policy/scorer.onnx
+    deps: [data/features]
+    outs: [models/policy]
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Two people in a store, two data versions on a remote, a run in MLflow, logs, an import, a backup."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("RECLOOP_HOME", str(folder / "var"))
+    monkeypatch.setenv("RECLOOP_CONSENT", "required")
+    monkeypatch.setattr(databases, "IN_HAND", 0)
+    monkeypatch.setattr("flows.erasure.IN_HAND", 0)
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (folder / "dvc.yaml").write_text(STAGES.format(root=ROOT, python=sys.executable))
+    where = places()
+    engine, vault = open_store(where.store), open_vault(where)
+    add_items(engine, [Item(item_id="a", title="a")])
+    for user in (WHO, OTHER):
+        live(engine, vault, user)
+    for words in (["init", "--no-scm"], ["remote", "add", "-d", "local", "../elsewhere"]):
+        subprocess.run([sys.executable, "-m", "dvc", *words, "-q"], check=True)
+    for _ in range(2):
+        append(engine, acts=[act(WHO)])
+        watermark(engine).save(Path("data/watermark.json"))
+        with Repo(".") as repo:
+            repo.reproduce()
+            repo.push()
+    connect(where)
+    with mlflow.start_run():
+        mlflow.log_metric("value", 1.0)
+    (where.home / "logs").mkdir()
+    (where.home / "logs" / "gateway.log").write_text(f"by hand: {WHO}\nby hand: {OTHER}\n")
+    (where.home / "inbox-done").mkdir()
+    (where.home / "inbox-done" / "log.jsonl").write_text(json.dumps({"user_id": WHO}) + "\n")
+    assert CliRunner().invoke(app, ["store", "backup"]).exit_code == 0
+    return where, engine, vault
+
+
+def act(user):
+    return Event(
+        event_id=hashlib.sha256(f"{user}{now_us()}".encode()).hexdigest(), user_id=user, item_id="a",
+        kind="click", ts=now_us(),
+    )  # fmt: skip
+
+
+def live(engine, vault, user):
+    set_consents(engine, user, dict.fromkeys(PURPOSES, True))
+    add_users(engine, [User(user_id=user, age=30)])
+    shown = Impression(
+        request_id=user[-8:], position=0, user_id=user, item_id="a", propensity=0.5, policy="p", ts=now_us()
+    )
+    append(engine, [shown], [act(user)])
+    seal_personal(engine, vault, user, {"email": f"{user}@example.com"})
+
+
+def kinds(found, where):
+    """In which of the places something was found."""
+    names = {"store.db": "store", "vault.db": "vault", "gateway.log": "logs", "log.jsonl": "inbox"}
+    places_ = {
+        "features": "workspace",
+        "cache": "cache",
+        "elsewhere": "remote",
+        "backups": "backups",
+        "snapshot": "workspace",
+    }
+    return {
+        names.get(t.path.name) or next((k for p, k in places_.items() if p in t.path.parts), str(t.path))
+        for t in found
+    } - {str(where.home / name) for name in ("store.db-wal", "vault.db-wal")}
+
+
+def test_a_search_of_all_places_finds_nothing_any_more(project):
+    where, engine, vault = project
+    before = kinds(search(where, [WHO]), where)
+    assert before >= {"store", "vault", "cache", "remote", "backups", "logs", "inbox", "workspace"}
+    others = kinds(search(where, [OTHER]), where)
+    old = Watermark.load(Path("data/watermark.json"))
+    started = begin(engine, vault, WHO)
+    done, left = complete(where, engine, vault, started.receipt, WHO)
+    assert left == []
+    assert search(where, [WHO]) == []
+    assert done.done is not None
+    assert kinds(search(where, [OTHER]), where) >= others - {"cache", "remote", "workspace"}
+    assert Path("models/policy/scorer.onnx").exists(), "what serves is kept until the next one is learnt"
+    assert Watermark.load(Path("data/watermark.json")) != old
+    with Repo(".") as repo:
+        repo.reproduce()
+        repo.push()
+    assert search(where, [WHO]) == []
+    assert {"cache", "remote", "workspace"} <= kinds(search(where, [OTHER]), where), (
+        "made anew for the others"
+    )
+
+
+def test_what_nobody_knows_how_to_clean_keeps_the_erasure_open(project):
+    where, engine, vault = project
+    stray = where.home / "mlartifacts" / "somebody.bin"
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"\0" + WHO.encode())
+    started = begin(engine, vault, WHO)
+    done, left = complete(where, engine, vault, started.receipt, WHO)
+    assert [trace.path for trace in left] == [stray]
+    assert done.done is None
+    stray.unlink()
+    done, left = complete(where, engine, vault, started.receipt, WHO)
+    assert left == []
+    assert find_receipt(engine, started.receipt).done == done.done is not None
+
+
+def test_data_versions_without_the_person_are_kept(project):
+    where, engine, vault = project
+    live(engine, vault, "p-5f0c2a77b1f34c1e9f2d8a6e4b3c1d02")
+    lock = Path("dvc.lock").read_text()
+    started = begin(engine, vault, "p-5f0c2a77b1f34c1e9f2d8a6e4b3c1d02")
+    assert complete(where, engine, vault, started.receipt, "p-5f0c2a77b1f34c1e9f2d8a6e4b3c1d02")[1] == []
+    assert Path("dvc.lock").read_text() == lock
+    assert "cache" in kinds(search(where, [OTHER]), where)
+
+
+@pytest.mark.slow
+def test_the_command_erases_everywhere_and_prints_the_receipt(project, monkeypatch):
+    where, _, _ = project
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}/src:{ROOT}")
+    done = CliRunner().invoke(app, ["person", "erase", WHO, "--json"])
+    assert done.exit_code == 0, done.output
+    receipt = json.loads(done.stdout)
+    assert receipt["done"] is not None
+    assert receipt["counts"]["persons"] == receipt["counts"]["keys"] == 1
+    assert search(where, [WHO]) == []
+    again = CliRunner().invoke(app, ["person", "receipt", receipt["receipt"], "--json"])
+    assert json.loads(again.stdout) == receipt
