@@ -130,22 +130,23 @@ class FrameEngine(PandasExecutionEngine):
         return {} if bad is None else {metric.id: (Deferred(bad, kwargs), {}, {})}
 
     def _scan(self, counted: list[tuple[MetricConfiguration, Deferred]]) -> dict:
-        """One query for all: how many rows fail, where the first of them are, how many are considered."""
-        frame, query = self._data.frame, {}
+        """One query for all: which rows fail each condition, or which a condition on several considers."""
+        frame, found = self._data.frame, {}
+        masks = {  # the same condition is asked for its count and for its values
+            (id(waiting), metric.metric_name.endswith(CONSIDERED)): waiting for metric, waiting in counted
+        }
+        query = {
+            str(key): considered(waiting.kwargs, frame.schema) if key[1] else waiting.bad
+            for key, waiting in masks.items()
+        }
+        rows = frame.lazy().select(**query).collect()
         for metric, waiting in counted:
-            name, what = str(metric.id), metric.metric_name.rpartition(".")[2]
-            if what == COUNT:
-                query[name] = waiting.bad.sum()
-            elif what == VALUES:
+            mask = rows[str((id(waiting), metric.metric_name.endswith(CONSIDERED)))]
+            if metric.metric_name.endswith(VALUES):
                 most = metric.metric_value_kwargs["result_format"]["partial_unexpected_count"]
-                query[name] = waiting.bad.arg_true().head(most).implode()
+                found[metric.id] = self._data.values(waiting.kwargs, mask.arg_true().head(most).to_list())
             else:
-                query[name] = considered(waiting.kwargs, frame.schema).sum()
-        row = frame.lazy().select(**query).collect().row(0, named=True)
-        found = {}
-        for metric, waiting in counted:
-            value = row[str(metric.id)]
-            found[metric.id] = self._data.values(waiting.kwargs, value) if isinstance(value, list) else value
+                found[metric.id] = mask.sum()
         return found
 
     def _make_up(self, metric: MetricConfiguration, known: dict, runtime: dict | None) -> None:
