@@ -16,6 +16,7 @@ import polars as pl
 from great_expectations.core.batch import BatchMarkers
 from great_expectations.datasource.fluent import BatchRequest
 from great_expectations.datasource.fluent.pandas_datasource import DataFrameAsset, _PandasDatasource
+from great_expectations.exceptions import MetricResolutionError
 from great_expectations.execution_engine import PandasExecutionEngine
 from great_expectations.execution_engine.pandas_batch_data import PandasBatchData
 from great_expectations.validator.metric_configuration import MetricConfiguration
@@ -100,8 +101,10 @@ class FrameEngine(PandasExecutionEngine):
                 found |= at_hand
             else:
                 rest.append(metric)
-        if counted:
-            found |= self._scan(counted)
+        try:
+            found |= self._scan(counted) if counted else {}
+        except pl.exceptions.PolarsError:  # one that Polars cannot take, such as half a regex: GX says which
+            rest += [metric for metric, _ in counted]
         for metric in rest:
             self._make_up(metric, known, runtime_configuration)
         return found | (super().resolve_metrics(rest, known, runtime_configuration) if rest else {})
@@ -154,7 +157,10 @@ class FrameEngine(PandasExecutionEngine):
         for needed in metric.metric_dependencies.values():
             if _deferred(needed, known):
                 self._make_up(needed, known, runtime)
-                known |= super().resolve_metrics([needed], known, runtime)
+                try:
+                    known |= super().resolve_metrics([needed], known, runtime)
+                except MetricResolutionError as error:  # GX gives up on what it asked for, not on this
+                    raise MetricResolutionError(message=str(error), failed_metrics=(metric,)) from error
 
 
 def _deferred(metric: MetricConfiguration | None, known: dict) -> Deferred | None:
