@@ -138,6 +138,18 @@ def test_any_expectation_is_judged_as_on_pandas(expectations, rows, tmp_path):
     compare(FRAME.head(rows), [Check(str(n), one) for n, one in enumerate(expectations)], tmp_path)
 
 
+def test_bounds_are_in_or_out_as_on_pandas(tmp_path):
+    texts = FRAME.select("text", number=pl.col("number").fill_nan(None), small=pl.col("small").cast(pl.Int32))
+    checks = []
+    for strict in ({}, {"strict_min": True}, {"strict_max": True}):
+        within = {"min_value": 1, "max_value": 3, **strict}
+        checks += [gxe.ExpectColumnValuesToBeBetween(column=c, **within) for c in ("number", "small")]
+        checks += [gxe.ExpectColumnValueLengthsToBeBetween(column="text", **within)]
+    found = compare(texts, [Check(str(n), one) for n, one in enumerate(checks)], tmp_path)
+    counts = [found[str(n)]["result"]["unexpected_count"] for n in range(9)]
+    assert counts == [4, 3, 2, 4, 4, 5, 4, 4, 4]
+
+
 def test_the_suites_never_ask_for_a_pandas_frame(tmp_path, monkeypatch):
     monkeypatch.setattr(FrameData, "dataframe", property(lambda self: pytest.fail("converted to pandas")))
     judge = Judge(tmp_path)

@@ -164,10 +164,9 @@ def _read_log(valid: Path, items: pl.DataFrame, params: FeatureParams, reward: R
 
 
 def _numbered(asked: pl.DataFrame, test_share: float, shards: int) -> pl.DataFrame:
-    """People with their split, their index in it, and a shard; shards follow each other in that order."""
+    """People, who are in order, with their split, their index in it, and their shard, a stretch of them."""
     held_out = pl.Series([_share(user_id) < test_share for user_id in asked["user_id"]], dtype=pl.Boolean)
-    people = asked.with_columns(test=held_out).sort("test", "user_id")
-    return people.with_columns(
+    return asked.with_columns(test=held_out).with_columns(
         person=pl.int_range(pl.len()).over("test"), shard=pl.int_range(pl.len()) * shards // pl.len()
     )
 
