@@ -31,7 +31,11 @@ IDS = (
     ("i", "item", "item_id"),
     ("r", "n", "request_id"),
 )
-HELD = [check.expectation.column for check in SUITES["events"] if check.name == check.expectation.column]
+HELD = [
+    check.name
+    for check in SUITES["events"]
+    if check.expectation.configuration.kwargs.get("column") == check.name
+]
 
 
 def events(rows: int, bad_share: float, seed: int = 0) -> pl.DataFrame:

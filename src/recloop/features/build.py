@@ -111,7 +111,7 @@ def build_features(
             figures["train_sessions"] = int(steps.session[-1]) + 1
             _catalogue(items, acts).save(out / "items.npz")
     (out / "items.json").write_text(json.dumps(_records(items), ensure_ascii=False) + "\n")
-    return figures | {"mean_reward": float(log.requests["reward"].cast(pl.Float32).mean())}
+    return figures | {"mean_reward": float(log.requests["reward"].to_numpy().mean())}
 
 
 def fit_spec(

@@ -102,7 +102,8 @@ class FeatureSpec(BaseModel):
         matrix[rows, np.where(np.isnan(ages), len(AGE_EDGES) + 1, band)] = 1
         at = len(AGE_EDGES) + 2
         for name, values in self.categories.items():
-            places, other = {value: i for i, value in enumerate(values)}, len(values)
+            places: dict[str | None, int] = {value: i for i, value in enumerate(values)}
+            other = len(values)
             found = [other if u is None else places.get(_column(u, name), other) for u in people]
             matrix[rows, at + np.array(found, np.int64)] = 1
             at += other + 1

@@ -134,7 +134,8 @@ class FrameEngine(PandasExecutionEngine):
 
     def _scan(self, counted: list[tuple[MetricConfiguration, Deferred]]) -> dict:
         """One query for all: which rows fail each condition, or which a condition on several considers."""
-        frame, found = self._data.frame, {}
+        frame = self._data.frame
+        found: dict = {}
         masks = {  # the same condition is asked for its count and for its values
             (id(waiting), metric.metric_name.endswith(CONSIDERED)): waiting for metric, waiting in counted
         }
