@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from recloop.features import Catalogue, FeatureSpec, Steps
+from recloop.features import Catalogue, FeatureSpec, Steps, build
 from recloop.features.build import NoDataError, build_features
+from recloop.features.spec import Scale
 from recloop.schema import Event, Impression, Item, User
 from recloop.settings.params import FeatureParams, RewardParams
 from recloop.store import add_items, add_users, append, find_user, history, open_store
@@ -139,3 +142,41 @@ def test_an_empty_catalogue_is_refused_by_name(tmp_path):
     write_snapshot(engine, watermark(engine), tmp_path / "valid")
     with pytest.raises(NoDataError, match="no items"):
         build_features(tmp_path / "valid", tmp_path / "f", PARAMS, REWARD)
+
+
+def test_how_many_shards_there_are_changes_no_byte(built, tmp_path, monkeypatch):
+    _, folder, _ = built
+    monkeypatch.setattr(build, "SHARD_ROWS", 7)
+    build_features(tmp_path / "valid", tmp_path / "sharded", PARAMS, REWARD)
+    for file in folder.iterdir():
+        assert (tmp_path / "sharded" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+ATTRIBUTE = st.one_of(st.text("ab", max_size=2), st.floats(-1e9, 1e9), st.integers(-9, 9))
+PERSON = st.one_of(
+    st.none(),
+    st.builds(
+        User,
+        user_id=st.just("u"),
+        age=st.one_of(st.none(), st.integers(0, 120)),
+        sex=st.sampled_from([None, *"FMX"]),
+        region=st.sampled_from([None, "north", "south", ""]),
+        attributes=st.dictionaries(st.sampled_from(["job", "visits", "other"]), ATTRIBUTE),
+    ),
+)
+
+
+@given(people=st.lists(PERSON, max_size=8))
+def test_many_people_at_once_have_the_profiles_of_each_alone(people):
+    spec = FeatureSpec(
+        item_ids=("a",),
+        categories={"sex": ("F", "M"), "region": ("north",), "job": ("a", "b")},
+        scales={"visits": Scale(mean=0.3, std=2.7)},
+        devices=("phone",),
+        history=3,
+        rating_positive=4.0,
+    )
+    together = spec.profiles(people)
+    assert (together.dtype, together.shape) == (np.float32, (len(people), spec.profile_size))
+    for row, user in zip(together, people, strict=True):
+        np.testing.assert_array_equal(row, spec.profile(user))

@@ -16,8 +16,9 @@ from recloop.schema import User
 from recloop.settings.params import FeatureParams, RewardParams
 
 MOST_VALUES = 24
+SHARD_ROWS = 3_000_000  # impressions of the people whose requests are joined at once
 
-# One row per request; an act counts for the request that it names.
+# One row per request, by split, person and time; an act counts for the request that it names.
 REQUESTS = """
 with acts as (
     select request_id, item_id, min(ts) as first, sum(case kind
@@ -26,18 +27,28 @@ with acts as (
         when 'rating' then case when value >= $rating_positive then $click else 0 end end) as worth,
         bool_or(kind in ('click', 'cart', 'purchase')
             or (kind = 'rating' and value >= $rating_positive)) as good
-    from events where request_id is not null
+    from events join people using (user_id) where shard = $shard and request_id is not null
     group by request_id, item_id
+), requests as (
+    select i.request_id, any_value(i.user_id) as user_id, epoch_us(min(i.ts)) as ts,
+        any_value(i.device) as device,
+        list(struct_pack(item := coalesce(c.item, $pad), propensity := coalesce(i.propensity, 'nan'::double),
+            position := i.position) order by i.position) as slate,
+        arg_min(c.item, a.first) filter (where a.good) as clicked,
+        coalesce(sum(a.worth), 0) as reward
+    from impressions i join people p on p.user_id = i.user_id and p.shard = $shard
+        left join acts a on a.request_id = i.request_id and a.item_id = i.item_id
+        left join catalogue c on c.item_id = i.item_id
+    group by i.request_id
 )
-select i.request_id, any_value(i.user_id) as user_id, epoch_us(min(i.ts)) as ts,
-    any_value(i.device) as device,
-    list(i.item_id order by i.position) as slate,
-    list(coalesce(i.propensity, 'nan'::double) order by i.position) as propensity,
-    list(i.position order by i.position) as position,
-    arg_min(i.item_id, a.first) filter (where a.good) as clicked,
-    coalesce(sum(a.worth), 0) as reward
-from impressions i left join acts a on a.request_id = i.request_id and a.item_id = i.item_id
-group by i.request_id order by user_id, ts, i.request_id
+select p.test, p.person, r.* exclude (user_id, request_id)
+from requests r join people p using (user_id) order by p.test, p.person, r.ts, r.request_id
+"""
+ACTS = """
+select p.test, p.person, c.item, epoch_us(e.ts) as ts
+from events e join people p using (user_id) join catalogue c using (item_id)
+where kind = 'click' or (kind = 'rating' and value >= $rating_positive)
+order by p.test, p.person, e.ts, e.event_id
 """
 
 
@@ -47,8 +58,23 @@ class NoDataError(ValueError):
 
 @dataclass(frozen=True)
 class _Log:
+    """What people did, by split, person (index within the split) and time.
+
+    Attributes:
+        people: user_id, test, person; who was shown anything, in the order of their ids.
+        requests: test, person, ts, device, slate (item index, propensity, position), clicked, reward.
+        acts: test, person, item, ts; the positive ones, whichever request they answer.
+    """
+
+    people: pl.DataFrame
     requests: pl.DataFrame
-    acts: pl.DataFrame  # positive acts: user_id, item_id, ts
+    acts: pl.DataFrame
+
+    def split(self, test: bool) -> "_Log":
+        """The part of one split."""
+        return _Log(
+            *(frame.filter(pl.col("test") == test) for frame in (self.people, self.requests, self.acts))
+        )
 
 
 def build_features(
@@ -63,36 +89,29 @@ def build_features(
     """
     users = pl.read_parquet(valid / "users.parquet").sort("user_id")
     items = pl.read_parquet(valid / "items.parquet").sort("item_id")
-    log = _read_log(valid, reward)
     if items.is_empty():
         raise NoDataError("the snapshot has no items: add some to the store, then advance the watermark")
-    held_out = {u for u in log.requests["user_id"].unique() if _share(u) < params.test_share}
+    log = _read_log(valid, items, params, reward)
     people = _people(users)
+    held_out = set(log.split(True).people["user_id"])
     spec = fit_spec([p for u, p in people.items() if u not in held_out], items, log.requests, params, reward)
     out.mkdir(parents=True, exist_ok=True)
     spec.save(out / "spec.json")
-    splits = {}
+    figures: dict[str, int | float] = {"items": len(spec.item_ids), "profile_size": spec.profile_size}
     for name in ("train", "test"):
-        is_test = pl.col("user_id").is_in(list(held_out))
-        mask = is_test if name == "test" else ~is_test
-        part = _Log(log.requests.filter(mask), log.acts.filter(mask))
+        part = log.split(name == "test")
         if part.requests.is_empty():
             raise NoDataError(f"no requests in the {name} split: more people are needed than {len(people)}")
-        splits[name] = _steps(part, people, spec, params)
-        splits[name].save(out / f"{name}.npz")
-        acts = _acts(part, spec)
+        acts = Acts(*(part.acts[column].to_numpy() for column in ("person", "item", "ts")))
         acts.save(out / f"{name}_acts.npz")
+        steps = _steps(part, acts, people, spec, params)
+        steps.save(out / f"{name}.npz")
+        figures[f"{name}_requests"] = len(steps)
         if name == "train":
+            figures["train_sessions"] = int(steps.session[-1]) + 1
             _catalogue(items, acts).save(out / "items.npz")
     (out / "items.json").write_text(json.dumps(_records(items), ensure_ascii=False) + "\n")
-    return {
-        "items": len(spec.item_ids),
-        "profile_size": spec.profile_size,
-        "train_requests": len(splits["train"]),
-        "test_requests": len(splits["test"]),
-        "train_sessions": int(splits["train"].session[-1]) + 1,
-        "mean_reward": float(np.concatenate([s.reward for s in splits.values()]).mean()),
-    }
+    return figures | {"mean_reward": float(log.requests["reward"].to_numpy().mean())}
 
 
 def fit_spec(
@@ -126,20 +145,30 @@ def fit_spec(
     )
 
 
-def _read_log(valid: Path, reward: RewardParams) -> _Log:
+def _read_log(valid: Path, items: pl.DataFrame, params: FeatureParams, reward: RewardParams) -> _Log:
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         for table in ("impressions", "events"):
             file = str(valid / f"{table}.parquet").replace("'", "''")
             connection.execute(f"create view {table} as select * from read_parquet('{file}')")
-        requests = _frame(connection, REQUESTS, reward.model_dump())
-        acts = _frame(
-            connection,
-            "select user_id, item_id, epoch_us(ts) as ts from events where kind = 'click'"
-            " or (kind = 'rating' and value >= $rating_positive) order by user_id, ts, event_id",
-            {"rating_positive": reward.rating_positive},
-        )
-    return _Log(requests, acts)
+        rows = connection.execute("select count(*) from impressions").fetchall()[0][0]
+        asked = _frame(connection, "select distinct user_id from impressions order by user_id", {})
+        people = _numbered(asked, params.test_share, shards := -(-rows // SHARD_ROWS))
+        connection.register("people", people.to_arrow())
+        catalogue = items.select("item_id", item=pl.int_range(pl.len()))
+        connection.register("catalogue", catalogue.to_arrow())
+        values = {**reward.model_dump(), "pad": len(items)}
+        parts = [_frame(connection, REQUESTS, {**values, "shard": shard}) for shard in range(max(1, shards))]
+        acts = _frame(connection, ACTS, {"rating_positive": reward.rating_positive})
+    return _Log(people, pl.concat(parts), acts)
+
+
+def _numbered(asked: pl.DataFrame, test_share: float, shards: int) -> pl.DataFrame:
+    """People, who are in order, with their split, their index in it, and their shard, a stretch of them."""
+    held_out = pl.Series([_share(user_id) < test_share for user_id in asked["user_id"]], dtype=pl.Boolean)
+    return asked.with_columns(test=held_out).with_columns(
+        person=pl.int_range(pl.len()).over("test"), shard=pl.int_range(pl.len()) * shards // pl.len()
+    )
 
 
 def _frame(connection: duckdb.DuckDBPyConnection, query: str, values: dict[str, float]) -> pl.DataFrame:
@@ -154,10 +183,11 @@ def _share(user_id: str) -> float:
 
 
 def _people(users: pl.DataFrame) -> dict[str, User]:
-    columns = ["user_id", "age", "sex", "region", "attributes"]
+    read = {text: json.loads(text or "{}") for text in users["attributes"].unique()}
+    columns = [users[name].to_list() for name in ("user_id", "age", "sex", "region", "attributes")]
     return {
-        row["user_id"]: User.model_construct(**{**row, "attributes": json.loads(row["attributes"] or "{}")})
-        for row in users.select(columns).iter_rows(named=True)
+        user_id: User.model_construct(user_id=user_id, age=age, sex=sex, region=region, attributes=read[text])
+        for user_id, age, sex, region, text in zip(*columns, strict=True)
     }
 
 
@@ -175,56 +205,36 @@ def _catalogue(items: pl.DataFrame, acts: Acts) -> Catalogue:
     return Catalogue(features, popularity, items["available"].to_numpy(), groups)
 
 
-def _steps(log: _Log, people: dict[str, User], spec: FeatureSpec, params: FeatureParams) -> Steps:
-    requests = log.requests
-    ids, user = np.unique(_ids(requests["user_id"]), return_inverse=True)
-    ts = requests["ts"].to_numpy()
-    pad = len(spec.item_ids)
-    slate = _padded(requests["slate"].list.eval(_indices(spec)), pad, np.int64)
+def _steps(log: _Log, acts: Acts, people: dict[str, User], spec: FeatureSpec, params: FeatureParams) -> Steps:
+    requests, pad = log.requests, len(spec.item_ids)
+    user, ts = requests["person"].to_numpy(), requests["ts"].to_numpy()
+    lengths, shown = requests["slate"].list.len().to_numpy(), requests["slate"].explode().struct
+    slate = _padded(shown.field("item"), lengths, pad, np.int64)
     first = np.append(True, user[1:] != user[:-1])
     gap_us = int(params.session_gap_minutes * 60e6)
     starts = first | np.append(True, np.diff(ts) > gap_us)
-    wanted = requests["clicked"].replace_strict(spec.index, default=-1, return_dtype=pl.Int64).fill_null(-1)
-    hit = slate == wanted.to_numpy()[:, None]
+    hit = slate == requests["clicked"].fill_null(-1).to_numpy()[:, None]
     return Steps(
-        user=user.astype(np.int64),
+        user=user,
         session=np.cumsum(starts) - 1,
         ts=ts,
-        profile=spec.profiles(people.get(i) for i in ids)[user],
+        profile=spec.profiles(people.get(i) for i in log.people["user_id"])[user],
         context=spec.contexts(requests["device"].to_list(), ts),
-        history=_history(_acts(log, spec, ids), user, ts, spec),
+        history=_history(acts, user, ts, spec),
         slate=slate,
-        propensity=_padded(requests["propensity"], np.nan, np.float64),
-        position=_padded(requests["position"], -1, np.int64),
+        propensity=_padded(shown.field("propensity"), lengths, np.nan, np.float64),
+        position=_padded(shown.field("position"), lengths, -1, np.int64),
         clicked=np.where(hit.any(1), hit.argmax(1), -1),
         reward=requests["reward"].to_numpy().astype(np.float32),
         done=np.append(starts[1:], True),
     )
 
 
-def _indices(spec: FeatureSpec) -> pl.Expr:
-    return pl.element().replace_strict(spec.index, default=len(spec.item_ids), return_dtype=pl.Int64)
-
-
-def _padded(lists: pl.Series, fill: float, dtype: type) -> np.ndarray:
-    lengths = lists.list.len().to_numpy()
-    matrix: np.ndarray = np.full((len(lists), int(lengths.max())), fill, dtype)
-    matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = lists.explode().to_numpy()
+def _padded(values: pl.Series, lengths: np.ndarray, fill: float, dtype: type) -> np.ndarray:
+    """(R, K): the values row by row, of which each row has so many."""
+    matrix: np.ndarray = np.full((len(lengths), int(lengths.max())), fill, dtype)
+    matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = values.to_numpy()
     return matrix
-
-
-def _ids(column: pl.Series) -> np.ndarray:
-    return column.to_numpy().astype(str)
-
-
-def _acts(log: _Log, spec: FeatureSpec, ids: np.ndarray | None = None) -> Acts:
-    """Acts of the split's people on known items; ``ids`` are the people's, in the order of their index."""
-    ids = np.unique(_ids(log.requests["user_id"])) if ids is None else ids
-    known = log.acts.filter(
-        pl.col("user_id").is_in(ids.tolist()), pl.col("item_id").is_in(list(spec.item_ids))
-    )
-    items = known["item_id"].replace_strict(spec.index, return_dtype=pl.Int64).to_numpy()
-    return Acts(np.searchsorted(ids, _ids(known["user_id"])), items, known["ts"].to_numpy())
 
 
 def _history(acts: Acts, user: np.ndarray, ts: np.ndarray, spec: FeatureSpec) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""A check: one expectation of Great Expectations and the Polars mask of the rows that fail it.
+"""A check: one expectation of Great Expectations under the name that reports call it by.
 
-Great Expectations is the judge, whose verdict stands in the data docs; the mask is the row filter,
-since a list of a million failed rows is more than the judge should carry. Both must count the same.
+Great Expectations is the judge, whose verdict stands in the data docs. The row filter takes the rows that
+the expectation's own condition finds (``conditions``), so that both count the same.
 """
 
 from collections.abc import Iterable
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import great_expectations.expectations as gxe
 import polars as pl
 from great_expectations.expectations.expectation import Expectation
+
+from recloop.quality.conditions import failing
 
 STRANGE = r"^$|[^A-Za-z0-9._:-]|.{65}"  # what no recloop.schema.Identifier holds
 
@@ -20,32 +22,29 @@ class Check:
 
     Attributes:
         name: what the report and the quarantine call it.
-        expectation: what Great Expectations judges.
-        bad: true or null-safe false per row; None where the rule is about the table as a whole,
-            whose failure always stops the flow.
+        expectation: what Great Expectations judges. Where it cannot tell which rows fail in Polars
+            (``rows`` is None), a failure always stops the flow.
     """
 
     name: str
     expectation: Expectation
-    bad: pl.Expr | None
+
+    def rows(self, schema: pl.Schema) -> pl.Expr | None:
+        """Boolean per row, never null: whether it fails."""
+        return failing(
+            getattr(self.expectation, "map_metric", ""), self.expectation.configuration.kwargs, schema
+        )
 
 
 def not_null(column: str) -> Check:
     """The column has a value in every row."""
-    return Check(
-        f"{column}_present",
-        gxe.ExpectColumnValuesToNotBeNull(column=column),
-        pl.col(column).is_null(),
-    )
+    return Check(f"{column}_present", gxe.ExpectColumnValuesToNotBeNull(column=column))
 
 
 def identifier(column: str) -> Check:
     """Values are 1 to 64 letters, digits or ``. _ : -``."""
-    return Check(
-        f"{column}_well_formed",
-        gxe.ExpectColumnValuesToNotMatchRegex(column=column, regex=STRANGE),
-        pl.col(column).str.contains(STRANGE),
-    )
+    expectation = gxe.ExpectColumnValuesToNotMatchRegex(column=column, regex=STRANGE)
+    return Check(f"{column}_well_formed", expectation)
 
 
 def between(name: str, column: str, low: float | None, high: float | None, above: bool = False) -> Check:
@@ -53,58 +52,37 @@ def between(name: str, column: str, low: float | None, high: float | None, above
 
     NaN passes, as Great Expectations takes it for absent: ``holds("<column>_finite")`` speaks of it.
     """
-    value = pl.col(column)
-    bad = pl.lit(False)
-    if low is not None:
-        bad = bad | ((value <= low) if above else (value < low))
-    if high is not None:
-        bad = bad | (value > high)
     expectation = gxe.ExpectColumnValuesToBeBetween(
         column=column, min_value=low, max_value=high, strict_min=above
     )
-    return Check(name, expectation, bad & value.is_not_nan())
+    return Check(name, expectation)
 
 
 def one_of(column: str, values: Iterable[str]) -> Check:
     """Values are among these."""
-    allowed = sorted(values)
-    return Check(
-        f"{column}_in_set",
-        gxe.ExpectColumnValuesToBeInSet(column=column, value_set=allowed),
-        ~pl.col(column).is_in(allowed),
-    )
+    expectation = gxe.ExpectColumnValuesToBeInSet(column=column, value_set=sorted(map(str, values)))
+    return Check(f"{column}_in_set", expectation)
 
 
 def length(column: str, low: int, high: int) -> Check:
     """Texts have from low to high characters."""
-    return Check(
-        f"{column}_length",
-        gxe.ExpectColumnValueLengthsToBeBetween(column=column, min_value=low, max_value=high),
-        ~pl.col(column).str.len_chars().is_between(low, high),
-    )
+    expectation = gxe.ExpectColumnValueLengthsToBeBetween(column=column, min_value=low, max_value=high)
+    return Check(f"{column}_length", expectation)
 
 
 def unique(column: str) -> Check:
     """No two rows share a value; where some do, all of them are bad, since none can be told right."""
-    return Check(
-        f"{column}_unique",
-        gxe.ExpectColumnValuesToBeUnique(column=column),
-        pl.col(column).is_duplicated() & pl.col(column).is_not_null(),
-    )
+    return Check(f"{column}_unique", gxe.ExpectColumnValuesToBeUnique(column=column))
 
 
 def unique_together(name: str, *columns: str) -> Check:
     """No two rows share all these values; where some do, all of them are bad."""
-    return Check(
-        name,
-        gxe.ExpectCompoundColumnsToBeUnique(column_list=list(columns)),
-        pl.struct(columns).is_duplicated() & ~pl.all_horizontal(pl.col(columns).is_null()),
-    )
+    return Check(name, gxe.ExpectCompoundColumnsToBeUnique(column_list=list(columns)))
 
 
 def holds(column: str) -> Check:
     """A derived column (see ``derived``) is true; the check has its name."""
-    return Check(column, gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[True]), ~pl.col(column))
+    return Check(column, gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[True]))
 
 
 def same(name: str, left: str, right: str) -> Check:
@@ -112,9 +90,9 @@ def same(name: str, left: str, right: str) -> Check:
     expectation = gxe.ExpectColumnPairValuesToBeEqual(
         column_A=left, column_B=right, ignore_row_if="either_value_is_missing"
     )
-    return Check(name, expectation, pl.col(left) != pl.col(right))
+    return Check(name, expectation)
 
 
 def not_empty() -> Check:
     """The table has rows."""
-    return Check("not_empty", gxe.ExpectTableRowCountToBeBetween(min_value=1), None)
+    return Check("not_empty", gxe.ExpectTableRowCountToBeBetween(min_value=1))

@@ -8,9 +8,13 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when the library 
 
 import great_expectations as gx
 import polars as pl
+from great_expectations.core import ExpectationSuiteValidationResult
+from great_expectations.core.batch_definition import BatchDefinition
+from great_expectations.data_context import EphemeralDataContext
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from recloop.quality.checks import Check
+from recloop.quality.engine import PolarsDatasource
 
 SITE = "data_docs"
 RESULT = {"result_format": "BASIC", "partial_unexpected_count": 5}
@@ -22,7 +26,9 @@ class Judge:
     def __init__(self, docs: Path) -> None:
         self._context = gx.get_context(mode="ephemeral")
         self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
-        self._source = self._context.data_sources.add_pandas("snapshot")
+        source = self._context.data_sources.add_or_update_polars(name="snapshot")
+        assert isinstance(source, PolarsDatasource)
+        self._source = source
         backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())}
         site: Any = {
             "class_name": "SiteBuilder",
@@ -40,22 +46,8 @@ class Judge:
         Raises:
             RuntimeError: an expectation could not be evaluated.
         """
-        batch = self._source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("whole")
-        suite = gx.ExpectationSuite(name=table)
-        for check in checks:
-            expectation = check.expectation.copy(update={"meta": {"name": check.name}})
-            suite.add_expectation(expectation)
-        suite = self._context.suites.add(suite)
-        definition = self._context.validation_definitions.add(
-            gx.ValidationDefinition(name=table, data=batch, suite=suite)
-        )
-        checkpoint = self._context.checkpoints.add(
-            gx.Checkpoint(name=table, validation_definitions=[definition], result_format=RESULT)
-        )
-        outcome = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()})
-        (verdict,) = outcome.run_results.values()
         counts = {}
-        for result in verdict.results:
+        for result in self.verdict(table, frame, checks).results:
             assert result.expectation_config is not None
             name = result.expectation_config.meta["name"]
             if result.exception_info.get("raised_exception", True):
@@ -63,6 +55,30 @@ class Judge:
             counts[name] = int(result.result.get("unexpected_count", not result.success))
         return {check.name: counts[check.name] for check in checks}
 
+    def verdict(
+        self, table: str, frame: pl.DataFrame, checks: list[Check]
+    ) -> ExpectationSuiteValidationResult:
+        """What Great Expectations says of the table; the data docs will show it."""
+        batch = self._source.add_frame_asset(table).add_batch_definition_whole_dataframe("whole")
+        return run_suite(self._context, table, batch, frame, checks)
+
     def write_docs(self) -> None:
         """Write the data docs of all that was judged; ``index.html`` is where to begin."""
         self._context.build_data_docs(site_names=[SITE])
+
+
+def run_suite(
+    context: EphemeralDataContext, table: str, batch: BatchDefinition, frame: Any, checks: list[Check]
+) -> ExpectationSuiteValidationResult:
+    """Run the checks on a frame of the kind that the batch's source takes, as a checkpoint of the context."""
+    suite = gx.ExpectationSuite(name=table)
+    for check in checks:
+        suite.add_expectation(check.expectation.copy(update={"meta": {"name": check.name}}))
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(name=table, data=batch, suite=context.suites.add(suite))
+    )
+    checkpoint = context.checkpoints.add(
+        gx.Checkpoint(name=table, validation_definitions=[definition], result_format=RESULT)
+    )
+    (verdict,) = checkpoint.run(batch_parameters={"dataframe": frame}).run_results.values()
+    return verdict

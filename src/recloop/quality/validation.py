@@ -158,7 +158,7 @@ def _stop_if_unfit(
     report = ValidationReport(0, verdicts)
     for table, verdict in verdicts.items():
         for check in SUITES[table]:
-            if check.bad is None and verdict.expectations[check.name]:
+            if check.name not in sifted[table].failed.columns and verdict.expectations[check.name]:
                 name = f"{table}.{check.name}"
                 raise QualityError(f"{name} fails: there are {verdict.rows} rows", name, 1, [], report)
         if verdict.quarantined > tolerated * verdict.rows:
@@ -186,8 +186,8 @@ def _sift(tables: dict[str, pa.Table], name: str, frame: pl.DataFrame) -> Sifted
 
 
 def _failed(frame: pl.DataFrame, checks: list[Check]) -> pl.DataFrame:
-    masks = [check.bad.fill_null(False).alias(check.name) for check in checks if check.bad is not None]
-    return frame.select(masks)
+    rows = {check.name: check.rows(frame.schema) for check in checks}
+    return frame.select(**{name: bad for name, bad in rows.items() if bad is not None})
 
 
 def _any(failed: pl.DataFrame) -> pl.Series:

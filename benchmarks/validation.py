@@ -1,0 +1,115 @@
+"""The declared suites on 10 million rows: the fused scan beside Great Expectations on pandas.
+
+Both read the same Parquet file and run the same suite as a checkpoint, with the same result format, in a
+context of their own; verdicts, counts and samples are compared, and a difference ends the benchmark. Clean
+rows fail nothing; of dirty ones a thousandth of each column is spoilt. The limit is reading the rows.
+"""
+
+import tempfile
+import timeit
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import great_expectations as gx
+import numpy as np
+import pandas as pd
+import polars as pl
+from great_expectations.data_context.types.base import ProgressBarsConfig
+
+from benchmarks.race import Row, main, race
+from recloop.quality.checks import Check
+from recloop.quality.judge import Judge, run_suite
+from recloop.quality.suites import SUITES
+from recloop.schema import EventKind
+
+ROWS = 10_000_000
+QUICK_REPEATS, QUICK_ROWS = 3, 2_000_000
+IDS = (
+    ("e", "n", "event_id"),
+    ("u", "user", "user_id"),
+    ("i", "item", "item_id"),
+    ("r", "n", "request_id"),
+)
+HELD = [
+    check.name
+    for check in SUITES["events"]
+    if check.expectation.configuration.kwargs.get("column") == check.name
+]
+
+
+def events(rows: int, bad_share: float, seed: int = 0) -> pl.DataFrame:
+    """Events with the derived columns that the suite asks for; ``bad_share`` of each column is spoilt."""
+    rng = np.random.default_rng(seed)
+    kinds = pl.Series([str(kind) for kind in EventKind])
+    frame = pl.DataFrame({
+        "n": np.arange(rows), "user": rng.integers(0, rows // 50 + 1, rows),
+        "item": rng.integers(0, 20_000, rows), "kind": kinds.gather(rng.choice(len(kinds), rows)),
+        "value": rng.integers(1, 6, rows).astype(float),
+    })  # fmt: skip
+    frame = frame.select(
+        "kind",
+        "value",
+        *[pl.format(letter + "{}", n).alias(name) for letter, n, name in IDS],
+        (1_700_000_000_000_000 + pl.col("n") * 1_000_000).cast(pl.Datetime("us", "UTC")).alias("ts"),
+        pl.when(pl.col("kind") == "rating").then("value").alias("stars"),
+        *[pl.lit(True).alias(name) for name in HELD],
+    )
+    if not bad_share:
+        return frame
+    spoilt = {
+        name: pl.when(pl.lit(pl.Series(rng.random(rows) < bad_share))).then(value).otherwise(name)
+        for name, value in {
+            "event_id": pl.lit("e 1"), "user_id": None, "item_id": None, "kind": pl.lit("stare"),
+            "value": pl.lit(-1.0), "ts": None, "stars": pl.lit(7.0), **dict.fromkeys(HELD, pl.lit(False)),
+        }.items()
+    }  # fmt: skip
+    return frame.with_columns(**spoilt)
+
+
+def on_pandas(table: str, frame: pd.DataFrame, checks: list[Check]) -> Any:
+    """The verdict of Great Expectations on its own pandas engine."""
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    source = context.data_sources.add_pandas("snapshot")
+    batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("whole")
+    return run_suite(context, table, batch, frame, checks)
+
+
+def figures(verdict: Any) -> dict[str, dict]:
+    """What a verdict says of each check: success, counts, shares and samples."""
+    found = {}
+    for result in verdict.results:
+        content = result.to_json_dict()
+        name = content["expectation_config"]["meta"]["name"]
+        found[name] = {key: content[key] for key in ("success", "result", "exception_info")}
+    return found
+
+
+def cases(repeats: int) -> Iterator[Row]:
+    """The suite of events on clean and on dirty rows."""
+    rows = QUICK_ROWS if repeats <= QUICK_REPEATS else ROWS
+    checks = SUITES["events"]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, bad_share in (("clean", 0.0), ("dirty", 0.001)):
+            file = Path(folder) / f"{name}.parquet"
+            events(rows, bad_share).write_parquet(file)
+            said: dict[str, Any] = {}
+
+            def ours(file: Path = file, said: dict = said) -> None:
+                said["ours"] = figures(
+                    Judge(Path(folder) / "docs").verdict("events", pl.read_parquet(file), checks)
+                )
+
+            def theirs(file: Path = file, said: dict = said) -> None:
+                said["theirs"] = figures(on_pandas("events", pd.read_parquet(file), checks))
+
+            limit = rows / min(timeit.repeat(lambda file=file: pl.read_parquet(file), number=1, repeat=3))
+            case, peer = f"{len(checks)} expectations, {rows:,} {name} rows", "Great Expectations on pandas"
+            yield race(case, ours, peer, theirs, rows, "rows/s", repeats, limit)
+            if said["ours"] != said["theirs"]:
+                raise SystemExit(f"{name}: the verdicts differ: {said}")
+
+
+if __name__ == "__main__":
+    main(cases, __doc__ or "", repeats=5, quick=QUICK_REPEATS)
