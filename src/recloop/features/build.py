@@ -240,10 +240,14 @@ def _padded(values: pl.Series, lengths: np.ndarray, fill: float, dtype: type) ->
 def _history(acts: Acts, user: np.ndarray, ts: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """int64 (R, H): the newest acts before each request, found by one binary search over (user, time)."""
     pad = len(spec.item_ids)
-    moments = np.unique(np.concatenate([ts, acts.ts]))
-    width = len(moments) + 1
-    act_keys = acts.user * width + np.searchsorted(moments, acts.ts)
-    end = np.searchsorted(act_keys, user * width + np.searchsorted(moments, ts), side="left")
+    first = min(ts.min(), acts.ts.min(initial=ts.min()))
+    when, then = ts - first, acts.ts - first
+    width = int(max(when.max(), then.max(initial=0))) + 1
+    if width * (int(user.max()) + 1) >= 2**63:  # ranks of the moments are smaller than the moments
+        moments = np.unique(np.concatenate([when, then]))
+        when, then, width = np.searchsorted(moments, when), np.searchsorted(moments, then), len(moments)
+    act_keys = acts.user * width + then
+    end = np.searchsorted(act_keys, user * width + when, side="left")
     start = np.searchsorted(act_keys, user * width, side="left")
     at = end[:, None] - 1 - np.arange(spec.history)
     items = np.append(acts.item, pad)
