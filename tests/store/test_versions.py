@@ -18,8 +18,10 @@ from recloop.store import (
     append,
     find_items,
     find_user,
+    items_as_of,
     open_store,
     recall,
+    search_items,
     upgrade_store,
     versions,
 )
@@ -96,6 +98,9 @@ def check_whole(engine):
     assert differences(engine) == []
     assert find_user(engine, "u") == User(user_id="u", age=30, sex="F", region="서울", created_at=1)
     assert [item.title for item in find_items(engine)] == ["로고"]
+    assert [item.title for item in items_as_of(engine, 2)] == ["로고"], "it holds from when it was created"
+    assert items_as_of(engine, 1) == []
+    assert [item.item_id for item in search_items(engine, "로 c")] == ["a"]
     assert recall(engine, "source") == "own"
     assert append(engine, [Impression(**ROWS["impressions"])], [ACT]) == 0, "what was there is a repeat"
     assert append(engine, acts=[ACT.model_copy(update={"event_id": "e2"})]) == 1

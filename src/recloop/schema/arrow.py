@@ -22,8 +22,13 @@ ITEMS = pa.schema(
         pa.field("price", pa.float64()),
         pa.field("available", pa.bool_()),
         pa.field("attributes", pa.string()),  # a JSON object
+        pa.field("text", pa.string()),
+        pa.field("image", pa.string()),
         pa.field("created_at", _TS),
     ]
+)
+ITEM_VERSIONS = pa.schema(  # what an item was from ``ts`` on; ``removed``: it was no longer offered
+    [*ITEMS, pa.field("removed", pa.bool_()), pa.field("ts", _TS)]
 )
 IMPRESSIONS = pa.schema(
     [

@@ -3,14 +3,30 @@
 import time
 from enum import StrEnum
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL has no text with it
+Text = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=NO_NUL)]
+Prose = Annotated[str, StringConstraints(max_length=8192, pattern=NO_NUL)]
+Category = Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Micros = Annotated[int, Field(ge=0, lt=2**62, description="microseconds since 1970, UTC")]
 Attribute = Annotated[str, StringConstraints(max_length=128)] | Finite
+
+
+def _reference(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError("a reference is http://host/... or https://host/..., without a name or password")
+    return text
+
+
+Reference = Annotated[
+    str, StringConstraints(max_length=2048, pattern=r"^[^\s\x00-\x1f]+$"), AfterValidator(_reference)
+]
 
 
 def now_us() -> int:
@@ -34,14 +50,19 @@ class User(Record):
 
 
 class Item(Record):
-    """Something that can be recommended: a talent's offer, a film, a garment."""
+    """Something that can be recommended: a talent's offer, a film, a garment.
+
+    ``image`` refers to a picture elsewhere; nothing here ever fetches it.
+    """
 
     item_id: Identifier
     title: Text
-    category: Annotated[str, StringConstraints(max_length=64)] = "other"
+    category: Category = "other"
     price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     available: bool = True
     attributes: dict[str, Attribute] = {}
+    text: Prose | None = None
+    image: Reference | None = None
     created_at: Micros = 0
 
 

@@ -4,10 +4,12 @@
 does not.
 """
 
-from recloop.store.catalogue import add_items, find_items
+from recloop.store.catalogue import Put, add_items, find_items, remove_items
 from recloop.store.consent import PURPOSES, consented, set_consent, set_consents
 from recloop.store.engine import fault_of, open_store, recall, remember, upgrade_store
 from recloop.store.errors import StoreError
+from recloop.store.item_history import Version, items_as_of, items_at, versions_of
+from recloop.store.item_search import search_items
 from recloop.store.log import Exposure, Rows, Taken, append, history, popular, take, write
 from recloop.store.people import add_users, find_user, known
 from recloop.store.quarantine import Refused
@@ -19,10 +21,12 @@ __all__ = [
     "Busy",
     "Exposure",
     "Outcome",
+    "Put",
     "Refused",
     "Rows",
     "StoreError",
     "Taken",
+    "Version",
     "Writer",
     "add_items",
     "add_users",
@@ -32,14 +36,19 @@ __all__ = [
     "find_items",
     "find_user",
     "history",
+    "items_as_of",
+    "items_at",
     "known",
     "open_store",
     "popular",
     "recall",
     "remember",
+    "remove_items",
+    "search_items",
     "set_consent",
     "set_consents",
     "take",
     "upgrade_store",
+    "versions_of",
     "write",
 ]

@@ -1,29 +1,175 @@
-"""The item database."""
+"""The item database: what is offered now; each change is also kept as a version (``store.item_history``)."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, RowMapping, Table, delete, func, select, text, update
 
-from recloop.schema import Item
-from recloop.store.engine import upsert
-from recloop.store.tables import items
+from recloop.schema import Item, now_us
+from recloop.store.engine import in_transaction, insert_or_ignore, take_turn, upsert
+from recloop.store.tables import item_versions, item_words, items
+from recloop.store.words import words_in
+
+CHUNK = 5000
+SEARCHED = ("title", "category", "attributes", "text")
 
 
-def add_items(engine: Engine, offers: Iterable[Item]) -> None:
-    """Insert or replace items."""
-    rows = [
-        item.model_dump() | {"attributes": json.dumps(item.attributes, sort_keys=True)} for item in offers
-    ]
-    with engine.begin() as connection:
-        upsert(connection, items, rows)
+@dataclass(frozen=True)
+class Put:
+    """What became of items that were put: how many were new, different from before, and the same."""
+
+    new: int = 0
+    changed: int = 0
+    same: int = 0
+
+    def __add__(self, other: "Put") -> "Put":
+        return Put(self.new + other.new, self.changed + other.changed, self.same + other.same)
+
+
+def add_items(engine: Engine, offers: Iterable[Item], ts: int | None = None, born: int = 0) -> Put:
+    """Insert or replace items in one transaction; of one that comes twice the last holds.
+
+    A change holds from ``ts`` (µs since 1970, UTC; now by default), or from just after the item's newest
+    version where that is later. A new item holds from its ``created_at``, if that is earlier. An item that
+    does not say when it was created keeps what the store has; a new one gets ``born``.
+    """
+
+    def put(connection: Connection) -> Put:
+        _alone(connection)
+        done, moment = Put(), now_us() if ts is None else ts
+        for part in _chunks({offer.item_id: offer for offer in offers}.values()):
+            done += _put(connection, part, moment, born)
+        return done
+
+    offers = list(offers)
+    return in_transaction(engine, put) if offers else Put()
+
+
+def remove_items(engine: Engine, item_ids: Iterable[str], ts: int | None = None) -> int:
+    """Take items out of the catalogue from ``ts`` (µs; now by default) on; how many were there.
+
+    Their rows stay, unavailable, since the log and policies that serve refer to them.
+    """
+
+    def remove(connection: Connection) -> int:
+        _alone(connection)
+        count, moment = 0, now_us() if ts is None else ts
+        for part in _chunks(sorted(set(item_ids))):
+            there = [row for row in _present(connection, part).values() if not row["removed"]]
+            gone = [dict(row) | {"removed": True, "available": False} for row in there]
+            ids = [row["item_id"] for row in gone]
+            connection.execute(
+                update(items).where(items.c.item_id.in_(ids)).values(removed=True, available=False)
+            )
+            _note(connection, gone, {row["item_id"] for row in there}, moment)
+            connection.execute(delete(item_words).where(item_words.c.item_id.in_(ids)))
+            count += len(gone)
+        return count
+
+    item_ids = list(item_ids)
+    return in_transaction(engine, remove)
 
 
 def find_items(engine: Engine, item_ids: Iterable[str] | None = None) -> list[Item]:
-    """Items by id (unknown ids are left out), or all of them, in the order of their ids."""
-    query = select(items).order_by(items.c.item_id)
+    """Items by id (unknown and removed ids are left out), or all of them, in the order of their ids."""
+    query = select(items).where(~items.c.removed).order_by(items.c.item_id)
     if item_ids is not None:
         query = query.where(items.c.item_id.in_(list(item_ids)))
     with engine.connect() as connection:
-        rows = connection.execute(query).mappings().all()
-    return [Item(**{**row, "attributes": json.loads(row["attributes"])}) for row in rows]
+        return [item_of(row) for row in connection.execute(query).mappings()]
+
+
+def item_of(row: RowMapping | Mapping) -> Item:
+    """A row of ``items`` or ``item_versions`` as a record."""
+    found = {name: row[name] for name in Item.model_fields}
+    return Item.model_construct(**found | {"attributes": json.loads(found["attributes"])})
+
+
+def text_of(row: RowMapping | Mapping) -> str:
+    """What the search looks at: title, category, text, and attributes that are words."""
+    values = json.loads(row["attributes"]).values() if row["attributes"] != "{}" else ()
+    words = [value for value in values if isinstance(value, str)]
+    return " ".join([row["title"], row["category"], row["text"] or "", *words])
+
+
+def index_words(connection: Connection, rows: Iterable[RowMapping | Mapping]) -> None:
+    """Add the words of items that have none yet."""
+    pairs = [(row["item_id"], word) for row in rows for word in words_in(text_of(row))]
+    _insert(connection, item_words, ["item_id", "word"], sorted(pairs))
+
+
+def _put(connection: Connection, offers: Collection[Item], ts: int, born: int) -> Put:
+    before = _present(connection, [offer.item_id for offer in offers])
+    changed = []
+    for offer in offers:
+        old, row = before.get(offer.item_id), _row(offer)
+        if "created_at" not in offer.model_fields_set:
+            row["created_at"] = old["created_at"] if old else born
+        if old is None or dict(old) != row:
+            changed.append(row)
+    known = {row["item_id"] for row in changed} & set(before)
+    upsert(connection, items, changed)
+    _note(connection, changed, known, ts)
+    other = [row for row in changed if _searched(row) != _searched(before.get(row["item_id"]))]
+    old_ids = [row["item_id"] for row in other if row["item_id"] in known]
+    if old_ids:
+        connection.execute(delete(item_words).where(item_words.c.item_id.in_(old_ids)))
+    index_words(connection, other)
+    return Put(len(changed) - len(known), len(known), len(offers) - len(changed))
+
+
+def _row(offer: Item) -> dict:
+    row = {name: getattr(offer, name) for name in Item.model_fields}
+    return row | {"attributes": json.dumps(offer.attributes, sort_keys=True), "removed": False}
+
+
+def _searched(row: RowMapping | Mapping | None) -> tuple | None:
+    return None if row is None or row["removed"] else tuple(row[name] for name in SEARCHED)
+
+
+def _note(connection: Connection, rows: list[dict], known: set[str], ts: int) -> None:
+    """Append versions; those of an item are in the order of time."""
+    newest = select(item_versions.c.item_id, func.max(item_versions.c.ts)).group_by(item_versions.c.item_id)
+    last: dict[str, int] = {}
+    if known:
+        query = newest.where(item_versions.c.item_id.in_(known))
+        last = dict(connection.execute(query).tuples().all())
+    names = [*rows[0], "ts"] if rows else []
+    made = [
+        (*row.values(), max(ts, last.get(row["item_id"], -1) + 1))
+        if row["item_id"] in known
+        else (*row.values(), min(ts, row["created_at"]))
+        for row in rows
+    ]
+    _insert(connection, item_versions, names, made)
+
+
+def _present(connection: Connection, item_ids: Collection[str]) -> dict[str, RowMapping]:
+    query = select(items).where(items.c.item_id.in_(item_ids))
+    return {row["item_id"]: row for row in connection.execute(query).mappings()}
+
+
+def _alone(connection: Connection) -> None:
+    """One changes the catalogue at a time, so that versions are in the order of the changes."""
+    take_turn(connection)
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE items IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def _insert(connection: Connection, table: Table, names: list[str], rows: list[tuple]) -> None:
+    """Insert many rows: to SQLite by its driver, which takes a third of the time, to PostgreSQL as arrays."""
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        insert_or_ignore(connection, table, [dict(zip(names, row, strict=True)) for row in rows])
+        return
+    marks = ", ".join("?" * len(names))
+    connection.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})", rows)
+
+
+def _chunks(offers: Iterable) -> Iterator[list]:
+    left = iter(offers)
+    while part := list(islice(left, CHUNK)):
+        yield part

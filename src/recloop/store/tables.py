@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData()
@@ -90,6 +91,35 @@ items = Table(
     Column("available", Boolean, nullable=False),
     Column("attributes", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("text", Text),
+    Column("image", Text),
+    Column("removed", Boolean, nullable=False, server_default=false()),  # the log still refers to it
+    Index("items_by_category", "category", "item_id"),
+)
+item_versions = Table(
+    "item_versions",  # append-only: what each item was from when on
+    metadata,
+    Column("seq", _NUMBER, primary_key=True, autoincrement=True),
+    Column("item_id", _name(64), nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("category", _name(64), nullable=False),
+    Column("price", Float),
+    Column("available", Boolean, nullable=False),
+    Column("attributes", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("text", Text),
+    Column("image", Text),
+    Column("removed", Boolean, nullable=False),
+    UniqueConstraint("item_id", "ts"),
+)
+item_words = Table(
+    "item_words",  # for the search: the words of what is not removed
+    metadata,
+    Column("item_id", _name(64), primary_key=True),
+    Column("word", _name(64), primary_key=True),
+    Index("items_by_word", "word", "item_id"),
+    sqlite_with_rowid=False,
 )
 impressions = Table(
     "impressions",
