@@ -130,9 +130,9 @@ def test_a_changed_text_is_found_by_its_new_words_alone(engine):
     assert ids(search_items(engine, "guitar lessons")) == ["a"]
 
 
-@pytest.mark.parametrize("counted", [1, 10_000])
-def test_pages_of_a_category_and_of_a_search_join_to_the_whole(engine, monkeypatch, counted):
-    monkeypatch.setattr(item_search, "COUNTED", counted)
+@pytest.mark.parametrize("common", [1, 3, 10_000])
+def test_pages_of_a_category_and_of_a_search_join_to_the_whole(engine, monkeypatch, common):
+    monkeypatch.setattr(item_search, "COMMON", common)
     add_items(engine, [item(f"i{n:03}", title=f"offer logo{n}", category="ab"[n % 2]) for n in range(50)])
     for words, category in ((None, None), (None, "a"), ("off", None), ("off", "b"), ("log off", None)):
         whole = search_items(engine, words, category, limit=100)
@@ -147,8 +147,8 @@ WORDS = st.text(alphabet="abA디자인을é ㄱ_%-'\"", max_size=8)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(titles=st.lists(WORDS, min_size=1, max_size=6), asked=WORDS, counted=st.sampled_from([1, 10_000]))
-def test_a_search_finds_what_looking_at_every_item_finds(tmp_path_factory, titles, asked, counted):
+@given(titles=st.lists(WORDS, min_size=1, max_size=6), asked=WORDS, common=st.sampled_from([1, 3, 10_000]))
+def test_a_search_finds_what_looking_at_every_item_finds(tmp_path_factory, titles, asked, common):
     engine = open_store(f"sqlite:///{tmp_path_factory.mktemp('s')}/s.db")
     add_items(engine, [item(str(n), title=f"t {title}") for n, title in enumerate(titles)])
     wanted = words_in(asked)
@@ -158,11 +158,11 @@ def test_a_search_finds_what_looking_at_every_item_finds(tmp_path_factory, title
         if wanted
         and all(any(has.startswith(word) for has in words_in(f"t {title} other")) for word in wanted)
     ]
-    before, item_search.COUNTED = item_search.COUNTED, counted
+    before, item_search.COMMON = item_search.COMMON, common
     try:
         assert ids(search_items(engine, asked)) == expected
     finally:
-        item_search.COUNTED = before
+        item_search.COMMON = before
     engine.dispose()
 
 

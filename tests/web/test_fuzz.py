@@ -77,7 +77,9 @@ def check(client, case, body=None):
     if body is not None:
         sent = {key: sent[key] for key in ("method", "url", "params") if key in sent} | {"content": body}
     kind = {"content-type": "application/json"}
-    answer = client.request(**sent, headers=(kind if case.method.upper() == "POST" else {}) | OPERATOR)
+    answer = client.request(
+        **sent, headers=(kind if case.method.upper() in ("POST", "PUT") else {}) | OPERATOR
+    )
     assert answer.status_code < 500, answer.text
     described = case.operation.definition.raw["responses"]
     assert str(answer.status_code) in described, (

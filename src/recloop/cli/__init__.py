@@ -11,6 +11,7 @@ from recloop.cli import (
     data,
     doctor,
     experiment,
+    item,
     key,
     person,
     quarantine,
@@ -52,6 +53,7 @@ app.add_typer(benchmark.benchmark, name="benchmark")
 app.add_typer(data.data, name="data")
 app.add_typer(quarantine.quarantine, name="quarantine")
 app.add_typer(experiment.experiment, name="experiment")
+app.add_typer(item.item, name="item")
 app.add_typer(key.key, name="key")
 app.add_typer(person.person, name="person")
 app.add_typer(rollout.rollout, name="rollout")

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from recloop.delivery import persons, rollout
+from recloop.delivery import items, persons, rollout
 from recloop.delivery.arms import Arms
 from recloop.delivery.door import Door, Visitor
 from recloop.delivery.exchange import Exchange, SlotFailure
@@ -63,7 +63,7 @@ SCOPES = {
     "/status": READ,
     "/metrics": READ,
     "/openapi.json": OPEN,
-}
+} | items.SCOPES
 MOST = {
     "/recommend": 256,
     "/feedback": 256,
@@ -71,7 +71,7 @@ MOST = {
     "/profiles": 32,
     "/": 64,
     "/consent": 64,
-}  # at once
+} | items.MOST  # at once
 MOST |= dict.fromkeys(persons.SCOPES, 64)
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -125,6 +125,7 @@ class Gateway:
             Route("/status", self._status),
             Route("/metrics", self._metrics),
             Route("/openapi.json", self._openapi),
+            *items.Items(self.engine, self.meters).routes,
         ]
         named = SCOPES | dict(scopes or {})
         return Starlette(

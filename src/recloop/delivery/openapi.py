@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from recloop.delivery.items_openapi import ITEM_PATHS, ITEM_SCHEMAS
 from recloop.intake.profiles import Motion
 from recloop.serving.messages import IDENTIFIER
 from recloop.serving.openapi import CONFLICT, DOCUMENT, GUARDED, WRONG, refusals
@@ -176,5 +177,7 @@ GATEWAY: dict[str, Any] = SLOT | {
         "/healthz": _get("Whether the gateway serves; degraded without routing or store", "application/json"),
         "/status": _get("Routing and the open rollout", "application/json"),
         "/metrics": _get("Prometheus metrics", "text/plain"),
+        **ITEM_PATHS,
     },
+    "components": SLOT["components"] | {"schemas": SLOT["components"]["schemas"] | ITEM_SCHEMAS},
 }

@@ -21,7 +21,8 @@ class Guard:
     """ASGI middleware.
 
     ``routes``: per path, or first part of it ending in ``/*``, the scope that a token needs; a path that
-    is not named needs ``operate``. ``free``: scopes for which no token is asked. ``rate``: requests per
+    is not named needs ``operate``. With a method before it, as in ``GET /items``, it is for that method alone
+    (HEAD asks what GET asks). ``free``: scopes for which no token is asked. ``rate``: requests per
     second of one token, or of one client without a token; None: any number.
     """
 
@@ -41,13 +42,17 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        needed = self._routes.get(route_of(scope["path"], self._routes), OPERATE)
+        needed = self._needed(scope["method"], route_of(scope["path"], self._routes))
         grant = self._grant(header(scope, b"authorization") or "")
         scope["recloop.who"] = grant.name if grant else ""
         if refused := self._too_often(scope, grant) or self._refusal(needed, grant):
             await refused(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    def _needed(self, method: str, route: str) -> str:
+        of_all = self._routes.get(route, OPERATE)
+        return self._routes.get(f"{'GET' if method == 'HEAD' else method} {route}", of_all)
 
     def _too_often(self, scope: Scope, grant: Grant | None) -> Response | None:
         if self._buckets is None:

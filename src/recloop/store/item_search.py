@@ -1,5 +1,7 @@
 """Items by category and by text: all words must be there, each may go on (``store.words``)."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, Connection, Engine, Select, exists, func, select
 
 from recloop.schema import Item
@@ -8,7 +10,7 @@ from recloop.store.tables import item_words, items
 from recloop.store.words import after_all, words_in
 
 MOST_WORDS = 8  # of one question; the longest are taken
-COUNTED = 10_000  # a word that more items have is common
+COMMON = 5000  # a word that so many items have is looked for by going through so many items first
 
 
 def search_items(
@@ -24,8 +26,8 @@ def search_items(
             asked = sorted(words_in(words), key=len, reverse=True)[:MOST_WORDS]
             if not asked:
                 return []
-            ids = connection.execute(_matching(connection, asked, category, after, limit)).scalars()
-            query = query.where(items.c.item_id.in_(list(ids)))
+            ids = _matching(connection, asked, category, after, limit)
+            query = query.where(items.c.item_id.in_(ids))
         else:
             query = query.where(items.c.item_id > after)
             if category is not None:
@@ -35,39 +37,41 @@ def search_items(
 
 def _matching(
     connection: Connection, asked: list[str], category: str | None, after: str, limit: int
-) -> Select:
+) -> Sequence[str]:
     """Ids of the next items that match.
 
-    The rarest word is looked up, and the others in what has it. Where there is but one, and it is common, the
-    items are gone through in their order until enough have it.
+    All that have the rarest word are looked up, and the others in them. Where even that one is common, enough
+    may be found by going through the next items in their order, which takes a few milliseconds at most.
     """
     counts = {word: _count(connection, word) for word in asked}
     rarest, *others = sorted(asked, key=lambda word: (counts[word], -len(word)))
-    query = (
-        select(item_words.c.item_id)
-        .where(_begins(item_words.c.word, rarest), item_words.c.item_id > after)
-        .distinct()
-        .order_by(item_words.c.item_id)
-        .limit(limit)
-    )
-    in_order = not others and category is None and counts[rarest] >= COUNTED
-    query = query.with_hint(item_words, "NOT INDEXED" if in_order else "INDEXED BY items_by_word", "sqlite")
-    for word in others:
+    if counts[rarest] == COMMON:
+        next_ones = select(items.c.item_id).where(items.c.item_id > after).order_by(items.c.item_id)
+        window = next_ones.limit(COMMON).cte().prefix_with("MATERIALIZED").c.item_id
+        found = connection.execute(_having(window, asked, category, after, limit)).scalars().all()
+        if len(found) == limit:
+            return found
+    has = select(item_words.c.item_id).where(_begins(item_words.c.word, rarest))
+    ids = has.cte().prefix_with("MATERIALIZED").c.item_id  # else SQLite goes through every item
+    return connection.execute(_having(ids, others, category, after, limit)).scalars().all()
+
+
+def _having(
+    ids: ColumnElement[str], words: list[str], category: str | None, after: str, limit: int
+) -> Select[tuple[str]]:
+    """Of these ids those that have all words, the first in their order."""
+    query = select(ids).where(ids > after).distinct().order_by(ids).limit(limit)
+    for word in words:
         other = item_words.alias()
-        query = query.where(
-            exists().where(other.c.item_id == item_words.c.item_id, _begins(other.c.word, word))
-        )
+        query = query.where(exists().where(other.c.item_id == ids, _begins(other.c.word, word)))
     if category is not None:
-        query = query.where(
-            exists().where(items.c.item_id == item_words.c.item_id, items.c.category == category)
-        )
+        query = query.where(exists().where(items.c.item_id == ids, items.c.category == category))
     return query
 
 
 def _count(connection: Connection, word: str) -> int:
-    """How many items have the word, ``COUNTED`` at most."""
-    some = select(item_words.c.item_id).where(_begins(item_words.c.word, word)).limit(COUNTED)
-    some = some.with_hint(item_words, "INDEXED BY items_by_word", "sqlite")
+    """How many items have the word, ``COMMON`` at most."""
+    some = select(item_words.c.item_id).where(_begins(item_words.c.word, word)).limit(COMMON)
     return connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
 
 
