@@ -4,6 +4,8 @@ from pathlib import Path
 
 from recloop.settings import load_params, places
 from recloop.store import open_store
+from recloop.store.data_versions import note_version
+from recloop.store.parts import tree_hash
 from recloop.store.snapshot import Watermark, watermark, write_snapshot
 
 
@@ -27,10 +29,14 @@ def main() -> None:
             f" {now.events:,} of {now.source!r}: set RECLOOP_HOME to the home that the watermark was taken"
             f" from, or delete {file} to begin a new version"
         )
-    terms = load_params().privacy.terms.model_dump()
-    rows = write_snapshot(engine, mark, Path("data/snapshot"), terms)
-    print(", ".join(f"{count:,} {table}" for table, count in rows.items()))
-    if not rows["impressions"] + rows["events"] and now.impressions + now.events:
+    folder, terms = Path("data/snapshot"), load_params().privacy.terms.model_dump()
+    made = write_snapshot(engine, mark, folder, terms)
+    note_version(here.home, tree_hash(folder), mark.source, made.rows, made.written, made.parts)
+    print(
+        ", ".join(f"{count:,} {table}" for table, count in made.rows.items())
+        + f"; {made.written} of {made.parts} files of logs are new"
+    )
+    if not made.rows["impressions"] + made.rows["events"] and now.impressions + now.events:
         raise SystemExit(
             "nobody in the store has agreed to training: docs/privacy.md says how consents come in, and"
             " RECLOOP_CONSENT=assumed is for a store without real people"

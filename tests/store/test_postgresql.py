@@ -103,8 +103,10 @@ def test_a_snapshot_has_the_same_bytes_on_both(engine, tmp_path):
         append(store, [impression(n, f"{'uU'[n % 2]}{n}") for n in range(50)], [click(n) for n in range(9)])
         write_snapshot(store, watermark(store), tmp_path / str(number))
     assert watermark(engine) == watermark(other)
-    for file in (tmp_path / "0").iterdir():
-        assert file.read_bytes() == (tmp_path / "1" / file.name).read_bytes(), file.name
+    for file in (tmp_path / "0").rglob("*.parquet"):
+        if file.is_file():
+            name = file.relative_to(tmp_path / "0")
+            assert file.read_bytes() == (tmp_path / "1" / name).read_bytes(), name
 
 
 SLOWLY = """

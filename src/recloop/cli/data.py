@@ -14,6 +14,7 @@ from recloop.schema import Event
 from recloop.schema.versions import VERSION, added, breaking
 from recloop.settings import places
 from recloop.store import open_store
+from recloop.store.data_versions import DataVersion, data_versions
 from recloop.store.snapshot import Watermark, watermark
 
 MARK = Path("data/watermark.json")
@@ -78,7 +79,7 @@ def schema(
 
 @data.command()
 def log(json_: AsJson = False) -> None:
-    """What the store holds, and how much of it the newest data version has seen."""
+    """What each data version added, and what the store holds that none has yet."""
     now = watermark(open_store(places().store))
     seen = Watermark.load(MARK) if MARK.exists() else None
     rows = [
@@ -89,7 +90,20 @@ def log(json_: AsJson = False) -> None:
         }
         for name in ("impressions", "events")
     ]
+    made = data_versions(places().home)
     if json_:
-        as_json({"source": now.source, "tables": rows})
-    else:
-        as_table(rows, list(rows[0]), f"source: {now.source}")
+        as_json({"source": now.source, "tables": rows, "versions": [asdict(one) for one in made]})
+        return
+    as_table(rows, list(rows[0]), f"source: {now.source}")
+    if made:
+        as_table(map(_added, made), list(_added(made[-1])), "what each data version added, oldest first")
+
+
+def _added(one: DataVersion) -> dict[str, str]:
+    more = {table: f"{count:+,}" if count else "" for table, count in one.added.items()}
+    return {
+        "version": one.version[:12],
+        "made": one.made,
+        **more,
+        "new files": f"{one.written} of {one.parts}",
+    }

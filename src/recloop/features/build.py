@@ -149,7 +149,8 @@ def _read_log(valid: Path, items: pl.DataFrame, params: FeatureParams, reward: R
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         for table in ("impressions", "events"):
-            file = str(valid / f"{table}.parquet").replace("'", "''")
+            found = valid / f"{table}.parquet"  # one file, or a folder of them as in a snapshot
+            file = str(found / "*" if found.is_dir() else found).replace("'", "''")
             connection.execute(f"create view {table} as select * from read_parquet('{file}')")
         rows = connection.execute("select count(*) from impressions").fetchall()[0][0]
         asked = _frame(connection, "select distinct user_id from impressions order by user_id", {})

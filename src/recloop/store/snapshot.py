@@ -1,4 +1,7 @@
-"""A snapshot: the store up to a watermark, as Parquet files whose bytes depend on the rows alone."""
+"""A snapshot: the store up to a watermark, as Parquet files whose bytes depend on the rows alone.
+
+It is incremental: of a log, only files that are new or have changed are written (``store.parts``).
+"""
 
 import hashlib
 import json
@@ -7,15 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, Select, func, select, text
 from sqlalchemy.exc import OperationalError
 
-from recloop.schema.arrow import TABLES
+from recloop.schema.arrow import ITEM_VERSIONS, TABLES
 from recloop.store.consent import TRAINING, Terms, assumed_here, may
 from recloop.store.engine import recall
 from recloop.store.errors import StoreError
-from recloop.store.tables import consents, events, impressions, items, users
+from recloop.store.parts import Manifest, write_parts, write_table
+from recloop.store.tables import consents, events, impressions, item_versions, items, users
 
 TRIES = 10
 LOCKED = "55P03"  # PostgreSQL: no lock within its lock_timeout
@@ -29,8 +32,10 @@ class Watermark:
         source: where the store's data comes from (``market``, ``movielens``, ``open-bandit``, ``own``).
         impressions: last sequence number of the impressions.
         events: last sequence number of the events.
-        catalogue: sha256 over users and items, so that a changed profile or price is a new version.
+        catalogue: sha256 over users and how far the items have changed: a changed profile or price is a new
+            version.
         consents: number of the last word on consent, so that a withdrawal is a new version.
+        versions: last sequence number of the items' versions; None in a mark from before there were any.
     """
 
     source: str
@@ -38,6 +43,7 @@ class Watermark:
     events: int
     catalogue: str
     consents: int = 0
+    versions: int | None = None
 
     def save(self, path: Path) -> None:
         """Write as JSON; the same watermark gives the same bytes."""
@@ -50,6 +56,21 @@ class Watermark:
         return cls(**json.loads(path.read_text()))
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What was written.
+
+    Attributes:
+        rows: by table.
+        written: files of logs that were not there before.
+        parts: files of logs.
+    """
+
+    rows: dict[str, int]
+    written: int
+    parts: int
+
+
 def watermark(engine: Engine) -> Watermark:
     """Where the log stands now: no row will come any more whose number is not above it.
 
@@ -59,27 +80,28 @@ def watermark(engine: Engine) -> Watermark:
     digest = hashlib.sha256()
     last = _settled(engine)
     with engine.connect() as connection:
-        for table in (users, items):
-            for row in connection.execute(select(table).order_by(*table.primary_key)):
-                digest.update(repr(tuple(row)).encode())
+        for row in connection.execute(select(users).order_by(*users.primary_key)):
+            digest.update(repr(tuple(row)).encode())
+        digest.update(f"items {last[2]}".encode())
         said = connection.execute(select(func.max(consents.c.id))).scalar() or 0
-    return Watermark(recall(engine, "source") or "own", last[0], last[1], digest.hexdigest(), said)
+    source = recall(engine, "source") or "own"
+    return Watermark(source, last[0], last[1], digest.hexdigest(), said, last[2])
 
 
 def _settled(engine: Engine) -> list[int]:
-    """The last numbers of impressions and events below which all have come.
+    """The last numbers of impressions, events and items' versions below which all have come.
 
     PostgreSQL numbers a row when it is inserted and shows it when its transaction ends, so that a smaller
     number can show later. Its SHARE lock waits until who writes has ended, and holds others up meanwhile:
     half a second at most, which is shorter than the second after which a deadlock is looked for.
     """
-    newest = [select(func.max(t.c.seq)) for t in (impressions, events)]
+    newest = [select(func.max(t.c.seq)) for t in (impressions, events, item_versions)]
     for attempt in range(TRIES):
         try:
             with engine.begin() as connection:
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SET LOCAL lock_timeout = '500ms'"))
-                    connection.execute(text("LOCK TABLE impressions, events IN SHARE MODE"))
+                    connection.execute(text("LOCK TABLE impressions, events, item_versions IN SHARE MODE"))
                 return [connection.execute(query).scalar() or 0 for query in newest]
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) != LOCKED:
@@ -90,43 +112,49 @@ def _settled(engine: Engine) -> list[int]:
     )
 
 
-def write_snapshot(
-    engine: Engine, mark: Watermark, directory: Path, terms: Terms | None = None
-) -> dict[str, int]:
-    """Write ``users|items|impressions|events.parquet`` up to the watermark; returns rows per table.
+def write_snapshot(engine: Engine, mark: Watermark, directory: Path, terms: Terms | None = None) -> Snapshot:
+    """Write the store up to the watermark: ``users.parquet`` and ``items.parquet``, and of each log a folder
+    of files (``store.parts``), of which those that are there already and are right stay as they are.
 
-    Only rows of people who let them be learnt from (``store.consent``), by what they have said until now.
-    Impressions and events of bots and colleagues stay in the store.
+    ``items`` are as they were at the watermark; ``item_versions`` is what they were before. Of people only
+    rows of those who let them be learnt from (``store.consent``), by what they have said until now. Impressions
+    and events of bots and colleagues stay in the store.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    limits = {"impressions": mark.impressions, "events": mark.events}
+    before = Manifest.load(directory)
+    manifest = Manifest({"source": mark.source, "schema": _schema()})
     rows: dict[str, int] = {}
-    for table in (users, items, impressions, events):
-        schema = TABLES[table.name]
-        query = select(*[table.c[name] for name in schema.names])
-        if table.name in limits:
-            customers = table.c.traffic.is_(None)
-            query = query.where(table.c.seq <= limits[table.name], customers).order_by(table.c.seq)
-        else:
-            query = query.order_by(*table.primary_key)
-        rows[table.name] = 0
-        with (
-            engine.connect() as connection,
-            pq.ParquetWriter(directory / f"{table.name}.parquet", schema, compression="zstd") as writer,
-        ):
-            if "user_id" in table.c:
-                agreed = may(connection, table.c.user_id, TRAINING, terms or {}, assumed_here())
-                query = query.where(agreed)
-            result = connection.execution_options(yield_per=50_000).execute(query)
-            for part in result.partitions():
-                columns = zip(*part, strict=True)
-                arrays = [_array(values, field) for values, field in zip(columns, schema, strict=True)]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-                rows[table.name] += len(part)
-    return rows
+    with engine.connect() as connection:
+        agreed = {
+            table.name: may(connection, table.c.user_id, TRAINING, terms or {}, assumed_here())
+            for table in (users, impressions, events)
+        }
+        for name, query in (("users", _users().where(agreed["users"])), ("items", _items(mark))):
+            rows[name] = write_table(connection, query, TABLES[name], directory / f"{name}.parquet")
+    logs = {impressions: mark.impressions, events: mark.events, item_versions: mark.versions or 0}
+    for table, last in logs.items():
+        schema = TABLES.get(table.name, ITEM_VERSIONS)
+        chosen = agreed[table.name] & table.c.traffic.is_(None) if table.name in agreed else None
+        write_parts(engine, table, schema, last, directory, manifest, before, chosen)
+        rows[table.name] = manifest.rows(table.name)
+    manifest.save(directory)
+    return Snapshot(rows, manifest.written, len(manifest.parts))
 
 
-def _array(values: tuple, field: pa.Field) -> pa.Array:
-    if pa.types.is_timestamp(field.type):
-        return pa.array(values, pa.int64()).cast(field.type)
-    return pa.array(values, field.type)
+def _users() -> Select:
+    return select(*[users.c[name] for name in TABLES["users"].names]).order_by(users.c.user_id)
+
+
+def _items(mark: Watermark) -> Select:
+    """The items at the watermark, the removed ones too, since the log speaks of them; now for an old mark."""
+    if mark.versions is None:
+        return select(*[items.c[name] for name in TABLES["items"].names]).order_by(items.c.item_id)
+    newest = select(func.max(item_versions.c.seq)).where(item_versions.c.seq <= mark.versions)
+    columns = [item_versions.c[name] for name in TABLES["items"].names]
+    query = select(*columns).where(item_versions.c.seq.in_(newest.group_by(item_versions.c.item_id)))
+    return query.order_by(item_versions.c.item_id)
+
+
+def _schema() -> str:
+    schemas = [str(schema) for schema in (*TABLES.values(), ITEM_VERSIONS)]
+    return hashlib.sha256("\n".join([*schemas, pa.__version__]).encode()).hexdigest()
