@@ -7,7 +7,17 @@ from dvc.repo import Repo
 from sqlalchemy import text
 
 from recloop.schema import Event, Impression, Item
-from recloop.store import add_items, append, find_items, open_store, parts, remember, remove_items
+from recloop.schema.arrow import EVENTS
+from recloop.store import (
+    add_items,
+    append,
+    find_items,
+    open_store,
+    parts,
+    remember,
+    remove_items,
+    tables,
+)
 from recloop.store.data_versions import FILE, data_versions, note_version
 from recloop.store.parts import MANIFEST, Manifest, tree_hash
 from recloop.store.snapshot import watermark, write_snapshot
@@ -131,6 +141,22 @@ def test_who_is_killed_goes_on_where_it_was(engine, tmp_path, monkeypatch):
         write_snapshot(engine, mark, tmp_path / "s")
     assert write_snapshot(engine, mark, tmp_path / "s").written == 9 - 2
     assert pq.read_table(tmp_path / "s" / "impressions.parquet").num_rows == 40
+
+
+def test_a_choice_of_as_many_other_rows_is_written_anew(engine, tmp_path):
+    for n, user in enumerate("uvw" * 4):
+        log(engine, n, n + 1, user)
+
+    def write(who, before):
+        manifest = Manifest({})
+        chosen = tables.events.c.user_id == who
+        parts.write_parts(engine, tables.events, EVENTS, 12, tmp_path, manifest, before, chosen)
+        return manifest
+
+    first = write("u", None)
+    assert write("u", first).written == 0
+    assert write("v", first).written == 2
+    assert set(pq.read_table(tmp_path / "events.parquet")["user_id"].to_pylist()) == {"v"}
 
 
 def test_duckdb_joins_each_event_with_what_its_item_was_then(engine, tmp_path):

@@ -10,6 +10,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, func, select, true
@@ -26,8 +27,8 @@ class Part:
 
     Attributes:
         rows: in the file.
-        seen: sha256 over the store's number of rows there, and its first and last one: rows that came or went
-            since, and another store, have another.
+        seen: sha256 over the store's number of rows there, its first and last one, and the numbers of those
+            that were chosen: rows that came or went since, and another store, have another.
         sha256: of the file.
     """
 
@@ -90,7 +91,7 @@ def write_parts(
     for number, name in enumerate(bar):
         within = (table.c.seq > number * NUMBERS) & (table.c.seq <= min(last, (number + 1) * NUMBERS))
         with engine.connect() as connection:
-            seen = _seen(connection, table, within)
+            seen = _seen(connection, table, within, chosen)
             old = before.parts.get(name) if before and before.scope == manifest.scope else None
             if old and old.seen == seen and _sha256(folder / name) == old.sha256:
                 manifest.parts[name] = old
@@ -135,11 +136,17 @@ def tree_hash(folder: Path) -> str:
     return hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def _seen(connection: Connection, table: Table, within: ColumnElement[bool]) -> str:
+def _seen(
+    connection: Connection, table: Table, within: ColumnElement[bool], chosen: ColumnElement[bool] | None
+) -> str:
     query = select(func.count(), func.min(table.c.seq), func.max(table.c.seq)).where(within)
     held, first, last = connection.execute(query).one()
     rows = connection.execute(select(table).where(table.c.seq.in_([first, last])).order_by(table.c.seq))
-    return hashlib.sha256(repr([held, *(tuple(row) for row in rows)]).encode()).hexdigest()
+    digest = hashlib.sha256(repr([held, *(tuple(row) for row in rows)]).encode())
+    if chosen is not None:
+        query = select(table.c.seq).where(within, chosen).order_by(table.c.seq)
+        digest.update(np.fromiter(connection.execute(query).scalars(), np.int64).tobytes())
+    return digest.hexdigest()
 
 
 def _sha256(file: Path) -> str:
