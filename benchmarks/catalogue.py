@@ -26,6 +26,7 @@ from recloop.store.snapshot import watermark, write_snapshot
 
 FULL, QUICK = (1_000_000, 10_000_000), (20_000, 200_000)  # items and events
 REPEATS, QUICK_REPEATS = 5, 3
+ITEMS_AT_ONCE = 20_000  # as an import has it
 AT_ONCE = 5000
 WORDS = np.array([f"{a}{b}{c}" for a in "bdfgklmnpr" for b in ("a", "or", "e", "ul") for c in range(500)])
 QUESTIONS = {
@@ -141,17 +142,17 @@ def catalogue(folder: Path, rows: int, repeats: int) -> Iterator[Row]:
     offers = stock.take(rows)
 
     def fill() -> None:
-        for start in range(0, rows, AT_ONCE):
-            add_items(engine, offers[start : start + AT_ONCE])
+        for start in range(0, rows, ITEMS_AT_ONCE):
+            add_items(engine, offers[start : start + ITEMS_AT_ONCE])
 
     yield alone(f"put {rows:,} items into an empty store", "items/s", rows, fill)
-    for start in range(0, rows, AT_ONCE):
-        peer.put(offers[start : start + AT_ONCE])
-    both = [stock.take(AT_ONCE) for _ in range(repeats + 1)]
+    for start in range(0, rows, ITEMS_AT_ONCE):
+        peer.put(offers[start : start + ITEMS_AT_ONCE])
+    both = [stock.take(ITEMS_AT_ONCE) for _ in range(repeats + 1)]
     mine, other = iter(both), iter(both)
     yield race(
-        f"put {AT_ONCE:,} new beside {rows:,}", lambda: add_items(engine, next(mine)), PEER,
-        lambda: peer.put(next(other)), AT_ONCE, "items/s", repeats,
+        f"put {ITEMS_AT_ONCE:,} new beside {rows:,}", lambda: add_items(engine, next(mine)), PEER,
+        lambda: peer.put(next(other)), ITEMS_AT_ONCE, "items/s", repeats,
     )  # fmt: skip
     some, prices = offers[:AT_ONCE], count(2)
 

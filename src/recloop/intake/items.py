@@ -19,7 +19,7 @@ from recloop.intake.source import DatasetError
 from recloop.schema import Item, now_us
 from recloop.store import Put, Refused, add_items, append
 
-ROWS_AT_ONCE = 5000
+ROWS_AT_ONCE = 20_000  # of one transaction: fewer pages of the index are written for each row
 FILE = "item-file"  # the source of what is refused of a file
 
 

@@ -13,6 +13,7 @@ from recloop.store.tables import item_versions, item_words, items
 from recloop.store.words import words_in
 
 CHUNK = 5000
+CACHE = 131_072  # KiB that SQLite keeps of the index while many items come
 SEARCHED = ("title", "category", "attributes", "text")
 
 
@@ -38,6 +39,8 @@ def add_items(engine: Engine, offers: Iterable[Item], ts: int | None = None, bor
 
     def put(connection: Connection) -> Put:
         _alone(connection)
+        if len(offers) > CHUNK and connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"PRAGMA cache_size={-CACHE}")
         done, moment = Put(), now_us() if ts is None else ts
         for part in _chunks({offer.item_id: offer for offer in offers}.values()):
             done += _put(connection, part, moment, born)
