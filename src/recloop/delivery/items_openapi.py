@@ -33,7 +33,7 @@ _ID = {
     "required": True,
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,63}$"},
 }
-_OPERATE = {"security": [{"token": []}]}  # never free, whatever listens where
+_OPERATE: dict[str, Any] = {"security": [{"token": []}]}  # never free, whatever listens where
 
 
 def _query(name: str, what: str, **schema: object) -> dict:

@@ -39,15 +39,15 @@ def add_items(engine: Engine, offers: Iterable[Item], ts: int | None = None, bor
 
     def put(connection: Connection) -> Put:
         _alone(connection)
-        if len(offers) > CHUNK and connection.dialect.name == "sqlite":
+        if len(all_of_them) > CHUNK and connection.dialect.name == "sqlite":
             connection.exec_driver_sql(f"PRAGMA cache_size={-CACHE}")
         done, moment = Put(), now_us() if ts is None else ts
-        for part in _chunks({offer.item_id: offer for offer in offers}.values()):
+        for part in _chunks({offer.item_id: offer for offer in all_of_them}.values()):
             done += _put(connection, part, moment, born)
         return done
 
-    offers = list(offers)
-    return in_transaction(engine, put) if offers else Put()
+    all_of_them = list(offers)
+    return in_transaction(engine, put) if all_of_them else Put()
 
 
 def remove_items(engine: Engine, item_ids: Iterable[str], ts: int | None = None) -> int:

@@ -58,7 +58,7 @@ def _matching(
 
 def _having(
     ids: ColumnElement[str], words: list[str], category: str | None, after: str, limit: int
-) -> Select[tuple[str]]:
+) -> Select[str]:
     """Of these ids those that have all words, the first in their order."""
     query = select(ids).where(ids > after).distinct().order_by(ids).limit(limit)
     for word in words:
