@@ -91,7 +91,7 @@ def write_parts(
     for number, name in enumerate(bar):
         within = (table.c.seq > number * NUMBERS) & (table.c.seq <= min(last, (number + 1) * NUMBERS))
         with engine.connect() as connection:
-            seen = _seen(connection, table, within, chosen)
+            seen = _seen(connection, table, schema.names, within, chosen)
             old = before.parts.get(name) if before and before.scope == manifest.scope else None
             if old and old.seen == seen and _sha256(folder / name) == old.sha256:
                 manifest.parts[name] = old
@@ -137,11 +137,16 @@ def tree_hash(folder: Path) -> str:
 
 
 def _seen(
-    connection: Connection, table: Table, within: ColumnElement[bool], chosen: ColumnElement[bool] | None
+    connection: Connection,
+    table: Table,
+    names: list[str],
+    within: ColumnElement[bool],
+    chosen: ColumnElement[bool] | None,
 ) -> str:
     query = select(func.count(), func.min(table.c.seq), func.max(table.c.seq)).where(within)
     held, first, last = connection.execute(query).one()
-    rows = connection.execute(select(table).where(table.c.seq.in_([first, last])).order_by(table.c.seq))
+    query = select(*[table.c[name] for name in names]).where(table.c.seq.in_([first, last]))
+    rows = connection.execute(query.order_by(table.c.seq))
     digest = hashlib.sha256(repr([held, *(tuple(row) for row in rows)]).encode())
     if chosen is not None:
         query = select(table.c.seq).where(within, chosen).order_by(table.c.seq)
