@@ -117,8 +117,8 @@ def write_snapshot(engine: Engine, mark: Watermark, directory: Path, terms: Term
     of files (``store.parts``), of which those that are there already and are right stay as they are.
 
     ``items`` are as they were at the watermark; ``item_versions`` is what they were before. Of people only
-    rows of those who let them be learnt from (``store.consent``), by what they have said until now. Impressions
-    and events of bots and colleagues stay in the store.
+    rows of those who let them be learnt from (``store.consent``), by what they have said until now.
+    Impressions and events of bots and colleagues stay in the store.
     """
     directory.mkdir(parents=True, exist_ok=True)
     before = Manifest.load(directory)
