@@ -126,7 +126,7 @@ def compare(ours: Path, theirs: Path) -> None:
     for file in sorted(ours.iterdir()):
         other = theirs / file.name
         if file.suffix == ".npz":
-            with np.load(file) as mine, np.load(other) as peer:
+            with np.load(file, allow_pickle=False) as mine, np.load(other, allow_pickle=False) as peer:
                 same = mine.files == peer.files and all(
                     np.array_equal(mine[name], peer[name], equal_nan=mine[name].dtype.kind == "f")
                     for name in mine.files

@@ -81,7 +81,7 @@ def test_nothing_learns_from_them(tmp_path, store_url):
     assert popular(engine, 9, 4.0) == ["a"]
     found = outcomes(engine, load_params(PARAMS).reward)
     assert found["p"].requests == 2
-    rows = write_snapshot(engine, watermark(engine), tmp_path)
+    rows = write_snapshot(engine, watermark(engine), tmp_path).rows
     assert (rows["impressions"], rows["events"]) == (2, 3)
     assert pq.read_table(tmp_path / "events.parquet")["event_id"].to_pylist() == ["e0", "e3", "old"]
 

@@ -92,8 +92,8 @@ def test_the_log_of_data_says_what_each_version_added(engine):
     assert second["added"] == {"users": 0, "items": 0, "impressions": 2, "events": 2, "item_versions": 0}
     assert (second["written"], second["parts"]) == (2, 3)
     assert second["version"] == tree_hash(Path("data/snapshot"))
-    shown = CliRunner().invoke(app, ["data", "log"], env={"COLUMNS": "160"}).stdout
-    assert second["version"][:12] in shown
+    shown = CliRunner().invoke(app, ["data", "log"]).stdout
+    assert second["version"][:8] in shown
     assert "+2" in shown
 
 

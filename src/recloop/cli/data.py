@@ -102,7 +102,7 @@ def log(json_: AsJson = False) -> None:
 def _added(one: DataVersion) -> dict[str, str]:
     more = {table: f"{count:+,}" if count else "" for table, count in one.added.items()}
     return {
-        "version": one.version[:12],
+        "version": one.version[:8],
         "made": one.made,
         **more,
         "new files": f"{one.written} of {one.parts}",
