@@ -3,7 +3,6 @@
 import itertools
 import os
 
-import prefect.main  # noqa: F401, first: it closes all handlers of logs, absl's with pytest's standard error
 import psutil
 import pytest
 

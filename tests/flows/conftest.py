@@ -1,7 +1,14 @@
 """A Prefect server for all tests of flows, with a database of its own."""
 
+import sys
+
 import pytest
-from prefect.testing.utilities import prefect_test_harness
+from absl import logging
+
+# Prefect's first import closes every log's handler: absl's would close the standard error that pytest gave it.
+logging.get_absl_handler().python_handler.setStream(sys.stderr)
+
+from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
 
 @pytest.fixture(scope="session")
