@@ -5,7 +5,7 @@ import sys
 import pytest
 from absl import logging
 
-# Prefect's first import closes every log's handler: absl's would close the standard error that pytest gave it.
+# Prefect's first import closes all handlers of logs; absl's would close the standard error of pytest.
 logging.get_absl_handler().python_handler.setStream(sys.stderr)
 
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
