@@ -29,7 +29,7 @@ def spoil(seed: int) -> tuple[str, pl.DataFrame]:
     name = list(TABLES)[seed % len(TABLES)]
     rows = [row for one in worlds for row in one[name]]
     column = luck.choice(TABLES[name].names)
-    old = rows[0].get(column)
+    old = rows[0][column]
     if isinstance(old, bool) or old is None:
         values = [None]
     elif isinstance(old, str):

@@ -22,7 +22,7 @@ def world(number: int = 0) -> World:
     ]
     items = [
         {"item_id": f"{ids}i{n}", "title": f"Item {n}", "category": "c", "price": n * 1.5, "available": True}
-        | {"attributes": "{}"}
+        | {"attributes": "{}", "text": f"What item {n} is", "image": f"https://images.example/{n}"}
         for n in range(4)
     ]
     for row in users + items:
