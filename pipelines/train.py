@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
+from pipelines.consents import refuse_withdrawn
 from recloop.agents import train
 from recloop.settings import load_params, places
-from recloop.store import StoreError, open_store
-from recloop.store.consent import require_consents
-from recloop.store.snapshot import Watermark
 
 
 def main() -> None:
@@ -16,11 +14,7 @@ def main() -> None:
         SystemExit: somebody of this data version has withdrawn, and not only while this run is under way.
     """
     params = load_params()
-    mark = Watermark.load(Path("data/watermark.json"))
-    try:
-        require_consents(open_store(places().store), mark.consents, params.privacy.withdrawal_minutes)
-    except StoreError as error:
-        raise SystemExit(str(error)) from error
+    refuse_withdrawn(params)
     figures = train(
         params,
         features=Path("data/features"),

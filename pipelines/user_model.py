@@ -5,13 +5,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from pipelines.consents import refuse_withdrawn
 from recloop.features import Catalogue, Steps
 from recloop.market.fit import Predictions, fit_user_model, held_out_predictions
 from recloop.market.measures import reliability
-from recloop.settings import load_params, places
-from recloop.store import StoreError, open_store
-from recloop.store.consent import require_consents
-from recloop.store.snapshot import Watermark
+from recloop.settings import load_params
 
 REPORTS = Path("reports")
 TITLES = {"click": "a click", "extra": "more, after a click", "leave": "leaving"}
@@ -24,11 +22,7 @@ def main() -> None:
         SystemExit: somebody of this data version has withdrawn, and not only while this run is under way.
     """
     params = load_params()
-    mark = Watermark.load(Path("data/watermark.json"))
-    try:
-        require_consents(open_store(places().store), mark.consents, params.privacy.withdrawal_minutes)
-    except StoreError as error:
-        raise SystemExit(str(error)) from error
+    refuse_withdrawn(params)
     features = Path("data/features")
     catalogue = Catalogue.load(features / "items.npz")
     figures, predictions = {}, {}

@@ -59,6 +59,15 @@ def test_one_hidden_item_of_the_last_few_is_the_protocol_of_one(tmp_path: Path) 
     assert figures.figures(LastFew.of(log, 1), found) == figures.figures(log, found)
 
 
+def test_several_hidden_items_of_one_person_are_no_independent_draws() -> None:
+    """Told five times the same of each person, one knows no more: means and intervals are as of once."""
+    values, weight = np.random.default_rng(0).random((2, 50, 1)), np.ones((50, 1))
+    once = figures._interval("x", values, weight)
+    assert figures._interval("x", values.repeat(5, 2), weight.repeat(5, 1)) == pytest.approx(once)
+    spread = values - np.array([1.0, 0.0, -1.0, 2.0, -2.0])  # the mean of each person stays
+    assert figures._interval("x", spread, weight.repeat(5, 1)) == pytest.approx(once)
+
+
 def test_ranks_by_hand() -> None:
     known = Log([np.array([0]), np.array([3])], [np.ones(1), np.ones(1)], 4)
     scores = np.array([[9.0, 2.0, 3.0, 1.0], [5.0, 1.0, 5.0, 7.0]])

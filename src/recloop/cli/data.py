@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from recloop.cli.show import AsJson, as_json, as_table, stop
-from recloop.intake import DatasetError, SourceConflict, import_into
+from recloop.cli.sources import take_in
+from recloop.intake import DatasetError
 from recloop.intake.readers import READERS
 from recloop.schema import Event
 from recloop.schema.versions import VERSION, added, breaking
@@ -30,13 +31,10 @@ def import_dataset(
     if kind not in READERS:
         stop(f"{kind!r} is no known dataset. Known: {', '.join(READERS)}")
     try:
-        report = import_into(open_store(places().store), READERS[kind](path), progress=not json_)
-    except (DatasetError, SourceConflict) as error:
+        source = READERS[kind](path)
+    except DatasetError as error:
         stop(str(error))
-    if json_:
-        as_json(report.to_dict())
-    else:
-        print(report)
+    take_in(source, json_)
 
 
 @data.command()

@@ -34,7 +34,7 @@ def follow(
         source = FollowedLog(path, place, None if once else lambda: not over.wait(EVERY))
     except DatasetError as error:
         stop(str(error))
-    _report(source, json_)
+    take_in(source, json_)
 
 
 def pull(
@@ -53,10 +53,11 @@ def pull(
     fields = dict(pair.split("=") for pair in field or ())
     token = os.environ.get("RECLOOP_PULL_TOKEN", "")
     api = Api(name, url, records, "" if newest else following, newest, param, fields, token)
-    _report(Pulled(api, find_cursor(open_store(places().store), cursor_of(name))), json_)
+    take_in(Pulled(api, find_cursor(open_store(places().store), cursor_of(name))), json_)
 
 
-def _report(source: Source, json_: bool) -> None:
+def take_in(source: Source, json_: bool) -> None:
+    """Read a source into the store, and tell what became of its rows."""
     try:
         report = import_into(open_store(places().store), source, progress=not json_)
     except (DatasetError, SourceConflict) as error:
