@@ -26,10 +26,10 @@ peers: .venv/installed  ## the Open Bandit Pipeline, beside which tests and benc
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
 	  obp==0.5.7 seaborn==0.13.2
 
-services:  ## PostgreSQL and HAProxy from Debian's or Ubuntu's packages; tests that need them skip without
+services:  ## PostgreSQL, HAProxy and Chromium from Debian's or Ubuntu's packages; tests that need them skip without
 	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get -qq update && apt-get -qq install -y --no-install-recommends postgresql haproxy >/dev/null \
-	  || echo "PostgreSQL and HAProxy cannot be installed: their tests skip" >&2; fi
+	  apt-get -qq update && apt-get -qq install -y --no-install-recommends postgresql haproxy chromium >/dev/null \
+	  || echo "PostgreSQL, HAProxy and Chromium cannot be installed: their tests skip" >&2; fi
 
 audit: .venv/installed  ## known vulnerabilities of what is locked, and reports/sbom.json
 	@$(BIN)/python -m infra.audit

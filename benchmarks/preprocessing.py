@@ -95,7 +95,8 @@ def write_log(folder: Path, events: int, seed: int = 0) -> None:
         "items",
         pl.DataFrame({"item": n, "price": n % 100 + 0.5}).with_columns(
             title=pl.format("Item {}", "item"), category=pl.format("c{}", pl.col("item") % 30),
-            available=pl.lit(True), attributes=pl.lit("{}"), created_at=START,
+            available=pl.lit(True), text=pl.lit(None), image=pl.lit(None), attributes=pl.lit("{}"),
+            created_at=START,
         ),
     )  # fmt: skip
 
