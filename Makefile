@@ -10,6 +10,8 @@ export UV_SYSTEM_CERTS ?= true
 # A module's tests stay together, since they share what is slow to start.
 PARALLEL ?= --numprocesses auto --maxprocesses 8 --dist loadfile
 
+SERVICES := postgresql haproxy chromium prometheus prometheus-alertmanager
+
 .PHONY: demo test test-slow peers services audit sbom check format repro lock clean
 .DEFAULT_GOAL := demo
 
@@ -26,10 +28,10 @@ peers: .venv/installed  ## the Open Bandit Pipeline, beside which tests and benc
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
 	  obp==0.5.7 seaborn==0.13.2
 
-services:  ## PostgreSQL, HAProxy and Chromium from Debian's or Ubuntu's packages; tests that need them skip without
+services:  ## Debian's or Ubuntu's packages of what the tests start beside us; tests that need one skip without
 	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get -qq update && apt-get -qq install -y --no-install-recommends postgresql haproxy chromium >/dev/null \
-	  || echo "PostgreSQL, HAProxy and Chromium cannot be installed: their tests skip" >&2; fi
+	  apt-get -qq update && apt-get -qq install -y --no-install-recommends $(SERVICES) >/dev/null \
+	  || echo "$(SERVICES): cannot be installed, their tests skip" >&2; fi
 
 audit: .venv/installed  ## known vulnerabilities of what is locked, and reports/sbom.json
 	@$(BIN)/python -m infra.audit
