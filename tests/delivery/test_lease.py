@@ -151,7 +151,7 @@ def control(url: str, who: str, dies: tuple[int, str] | None, patience: float = 
 
 
 def run_killed(url: str, dies: tuple[int, str]) -> bool:
-    """Whether the first died as planned and the second lived: a machine that stalls for a term fences them."""
+    """Whether the first died as planned and the second lived; who stalls for a term is fenced instead."""
     first = FORK.Process(target=control, args=(url, "one", dies))
     second = FORK.Process(target=control, args=(url, "two", None))
     first.start()
