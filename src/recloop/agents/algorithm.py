@@ -35,6 +35,9 @@ class MarketConfig(AlgorithmConfig):
         """The learner of the algorithm."""
         return self.algo_class.learner
 
+    def build_learner_connector(self, *_: Any, **__: Any) -> None:
+        """None: learners get columns, not episodes."""
+
 
 class MarketAlgorithm(Algorithm):
     """An RLlib algorithm over columns.

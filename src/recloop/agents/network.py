@@ -1,6 +1,7 @@
 """The two-tower network: what a policy expects of each item, as one inner product."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -32,6 +33,10 @@ class Shape:
     context: int
     history: int
     available: np.ndarray | None = None
+
+    def __deepcopy__(self, _: object) -> Self:
+        """Itself: nobody changes it, and RLlib copies its configuration some ten times."""
+        return self
 
 
 def _share(available: np.ndarray | None) -> Tensor | None:
