@@ -6,7 +6,7 @@ prints one JSON object: ``requests``, ``failed`` (no answer, not 200, or a fallb
 ``p50``, ``p99``, ``most`` in ms. In a closed loop each connection asks again when it is answered. In an
 open loop requests come whether or not the last was answered, as a Poisson process or, with ``--spread 0``,
 evenly; time counts from when a request was due, so that a stall is not hidden (Schroeder, Wierman and
-Harchol-Balter, NSDI 2006).
+Harchol-Balter, NSDI 2006). Times of the first ``--skip`` seconds, while connections are opened, are left out.
 """
 
 import argparse
@@ -91,12 +91,19 @@ class Load:
     """One run."""
 
     def __init__(
-        self, url: str, connections: int, rate: float, seconds: float, requests: int, spread: float
+        self,
+        url: str,
+        connections: int,
+        rate: float,
+        seconds: float,
+        requests: int,
+        spread: float,
+        skip: float,
     ) -> None:
         parts = urlsplit(url)
         self.host, self.port, self.path = parts.hostname, parts.port, parts.path
         self.connections, self.rate, self.seconds, self.requests = connections, rate, seconds, requests
-        self.spread = spread
+        self.spread, self.skip = spread, skip
         self.times: list[float] = []
         self.sent = self.failed = 0
         self.idle: deque[Connection] = deque()
@@ -116,7 +123,8 @@ class Load:
 
     def answered(self, one: Connection, well: bool, last: bool) -> None:
         now = time.perf_counter()
-        self.times.append(now - one.due)
+        if one.due >= self.counts:
+            self.times.append(now - one.due)
         self.failed += not well
         one.due = 0.0
         if last:  # the other side says that it will close
@@ -164,7 +172,7 @@ class Load:
 
     async def run(self) -> dict:
         begun = time.perf_counter()
-        self.end, self.finished = begun + (self.seconds or float("inf")), 0
+        self.end, self.counts, self.finished = begun + (self.seconds or float("inf")), begun + self.skip, 0
         await asyncio.gather(*(self.open() for _ in range(self.connections)))
         if self.rate:
             await self.arrive()
@@ -214,11 +222,11 @@ def main() -> None:
     parser.add_argument("--spread", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--requests", type=int, default=0)
+    parser.add_argument("--skip", type=float, default=0.0)
     asked = parser.parse_args()
 
     async def run() -> dict:
-        load = Load(asked.url, asked.connections, asked.rate, asked.seconds, asked.requests, asked.spread)
-        return await load.run()
+        return await Load(**vars(asked)).run()
 
     print(json.dumps(uvloop.run(run())))
 

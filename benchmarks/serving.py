@@ -3,11 +3,12 @@
 Both score and draw with the same policy, a two-tower network of the default size, and read the same
 store. 5,000 items are scored exactly; a million (100,000 with ``--quick``) by inverted lists. Closed
 loop: each of 1 or 16 connections asks again as soon as it has its answer. Open loop: arrivals at 70 % of
-what that server managed with 16 connections, evenly spaced or as a Poisson process, second by second, of
-which the median counts: a machine that stalls for some milliseconds spoils one second, not the rest. *p99 by
-p50* compares the tail with the middle. Its limit is what queueing alone does: nothing, or that of an M/D/1
-queue. *Start* is from the command to the first answer of ``/readyz``; memory is the resident set of all
-processes of the server. The load comes from a process beside them, which shares the cores.
+what that server managed with 16 connections, evenly spaced or as a Poisson process; the second after the one
+in which connections are opened, time and again, of which the median counts: a machine that stalls for some
+milliseconds spoils one second, not the rest. *p99 by p50* compares the tail with the middle. Its limit is
+what queueing alone does: nothing, or that of an M/D/1 queue. *Start* is from the command to the first answer
+of ``/readyz``; memory is the resident set of all processes of the server. The load comes from a process
+beside them, which shares the cores.
 """
 
 import os
@@ -78,7 +79,7 @@ def catalogue(n: int, work: Path, repeats: int) -> Iterator[Row]:
             yield from closed(f"{name}, {connections} connection{'s' * (connections > 1)}", runs)
         rates = [float(np.median([run[i]["requests"] / run[i]["seconds"] for run in runs])) for i in (0, 1)]
         for arrivals, spread in (("even", 0), ("Poisson", 1)):
-            options = {"connections": 64, "seconds": 1.0, "spread": spread}
+            options = {"connections": 64, "seconds": 2.0, "skip": 1.0, "spread": spread}
             runs = [
                 [
                     measure(f"{one.url}/recommend", rate=SHARE * rate, **options)
