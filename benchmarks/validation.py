@@ -1,13 +1,18 @@
 """The declared suites on 10 million rows: the fused scan beside Great Expectations on pandas.
 
-Both read the same Parquet file and run the same suite as a checkpoint, with the same result format, in a
-context of their own; verdicts, counts and samples are compared, and a difference ends the benchmark. Clean
-rows fail nothing; of dirty ones a thousandth of each column is spoilt. The limit is reading the rows.
+Both run the same suite as a checkpoint, with the same result format, in a context of their own: once from a
+Parquet file, of which both read only the columns that the suite names, and once from a frame in memory, ours
+of Polars, theirs of pandas. Verdicts, counts and samples are compared, and a difference ends the benchmark.
+Clean rows fail nothing; of dirty ones a thousandth of each column is spoilt. The limit is reading these
+columns. Memory is the peak of a process of its own that judges the clean file once.
 """
 
+import resource
 import tempfile
 import timeit
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -86,29 +91,77 @@ def figures(verdict: Any) -> dict[str, dict]:
     return found
 
 
+CHECKS = SUITES["events"]
+PEER = "Great Expectations on pandas"
+
+
+def columns() -> list[str]:
+    """The columns that the suite names."""
+    asked = [check.expectation.configuration.kwargs.get("column") for check in CHECKS]
+    return list(dict.fromkeys(name for name in asked if name))
+
+
+def judged(file: Path, docs: Path) -> dict[str, dict]:
+    """Our verdict on a file."""
+    return figures(Judge(docs).verdict("events", pl.scan_parquet(file), CHECKS))
+
+
+def judged_by_pandas(file: Path, docs: Path) -> dict[str, dict]:
+    """GX's."""
+    return figures(on_pandas("events", pd.read_parquet(file, columns=columns()), CHECKS))
+
+
+def peak(judge: Callable[[Path, Path], dict], file: Path, docs: Path) -> float:
+    """MB that a process which does this and nothing else had at most."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+        return alone.submit(_peak, judge, file, docs).result()
+
+
+def _peak(judge: Callable[[Path, Path], dict], file: Path, docs: Path) -> float:
+    judge(file, docs)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
 def cases(repeats: int) -> Iterator[Row]:
     """The suite of events on clean and on dirty rows."""
     rows = QUICK_ROWS if repeats <= QUICK_REPEATS else ROWS
-    checks = SUITES["events"]
     with tempfile.TemporaryDirectory() as folder:
+        docs = Path(folder) / "docs"
         for name, bad_share in (("clean", 0.0), ("dirty", 0.001)):
             file = Path(folder) / f"{name}.parquet"
             events(rows, bad_share).write_parquet(file)
-            said: dict[str, Any] = {}
+            if not bad_share:
+                ours, theirs = (peak(judge, file, docs) for judge in (judged, judged_by_pandas))
+                ratio = theirs / ours
+                case = f"memory for {rows:,} {name} rows"
+                yield Row(case, "MB", ours, PEER, theirs, ratio, ratio, ratio, "lower", None)
+            limit = rows / min(
+                timeit.repeat(lambda f=file: pl.read_parquet(f, columns=columns()), number=1, repeat=3)
+            )
+            yield _race(
+                f"{len(CHECKS)} expectations, {rows:,} {name} rows", rows, repeats, limit,
+                lambda f=file: judged(f, docs), lambda f=file: judged_by_pandas(f, docs),
+            )  # fmt: skip
+            frame = pl.read_parquet(file, columns=columns())
+            other = frame.to_pandas()
+            yield _race(
+                f"the same, {rows:,} {name} rows in memory", rows, repeats, None,
+                lambda f=frame: figures(Judge(docs).verdict("events", f, CHECKS)),
+                lambda f=other: figures(on_pandas("events", f, CHECKS)),
+            )  # fmt: skip
 
-            def ours(file: Path = file, said: dict = said) -> None:
-                said["ours"] = figures(
-                    Judge(Path(folder) / "docs").verdict("events", pl.read_parquet(file), checks)
-                )
 
-            def theirs(file: Path = file, said: dict = said) -> None:
-                said["theirs"] = figures(on_pandas("events", pd.read_parquet(file), checks))
-
-            limit = rows / min(timeit.repeat(lambda file=file: pl.read_parquet(file), number=1, repeat=3))
-            case, peer = f"{len(checks)} expectations, {rows:,} {name} rows", "Great Expectations on pandas"
-            yield race(case, ours, peer, theirs, rows, "rows/s", repeats, limit)
-            if said["ours"] != said["theirs"]:
-                raise SystemExit(f"{name}: the verdicts differ: {said}")
+def _race(
+    case: str,
+    rows: int,
+    repeats: int,
+    limit: float | None,
+    ours: Callable[[], dict],
+    theirs: Callable[[], dict],
+) -> Row:
+    if (mine := ours()) != (other := theirs()):
+        raise SystemExit(f"{case}: the verdicts differ: {mine} and {other}")
+    return race(case, ours, PEER, theirs, rows, "rows/s", repeats, limit)
 
 
 if __name__ == "__main__":

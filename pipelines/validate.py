@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from recloop.features.item_times import date_items
 from recloop.quality import QualityError, validate
 from recloop.settings import load_params
 
@@ -25,6 +26,8 @@ def main() -> None:
         raise SystemExit(str(error)) from error
     (reports / "validation.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n")
     print(report)
+    if dated := date_items(data / "snapshot", data / "valid"):
+        print(f"{dated:,} items have changed since people first met them and are described as they were then")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from recloop.cli import app
-from recloop.intake import DatasetError, items
+from recloop.intake import DatasetError, rows
 from recloop.intake.items import import_items
 from recloop.settings import places
 from recloop.store import Put, find_items, open_store, search_items, versions_of
@@ -81,7 +81,7 @@ def written(path):
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("at_once", [1, 5000])
 def test_a_file_of_each_kind_gives_the_same_items(engine, tmp_path, kind, at_once, monkeypatch):
-    monkeypatch.setattr(items, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(rows, "ROWS_AT_ONCE", at_once)
     file = written(tmp_path / f"items.{kind}")
     report = import_items(engine, file, progress=False)
     assert (report.read, report.put, report.reasons.total()) == (4, Put(new=2), 2)

@@ -49,6 +49,16 @@ def test_consents_are_recorded_and_shown(engine):
     assert run("person", "consents", "u", "--grant", "everything").exit_code == 1
 
 
+def test_consents_of_many_come_from_a_file(engine, tmp_path):
+    file = tmp_path / "c.csv"
+    file.write_text("user_id,purpose,granted\nu,training,yes\nv,service,no\nw,all,yes\n")
+    found = json.loads(run("person", "import-consents", str(file), "--json").stdout)
+    assert (found["read"], found["new"], list(found["refused"].values())) == (3, 2, [1])
+    assert "2 known or said already" in run("person", "import-consents", str(file)).stdout
+    assert json.loads(run("person", "consents", "u", "--json").stdout)[0]["word"] == "yes"
+    assert run("person", "import-consents", "nowhere.csv").exit_code == 1
+
+
 def test_an_export_goes_to_a_file_of_its_owner_s_and_is_noted(engine, tmp_path):
     seen(engine, 1)
     seal_personal(engine, open_vault(places()), "u", {"email": "u@example.com"})

@@ -9,9 +9,11 @@ from recloop.intake import parse_events
 from recloop.intake.replay import ReplayError, replay
 from recloop.intake.server_log import parse_line
 from recloop.schema import Event, Item
-from recloop.store import Outcome, Refused, Rows, add_items, append, open_store, take
+from recloop.settings import places
+from recloop.store import Outcome, Refused, Rows, add_items, append, open_store, set_consents, take
 from recloop.store.quarantine import KEPT, count_held, find_held, held
 from recloop.store.tables import events, impressions
+from recloop.store.vault import open_vault
 
 NOW = 1_700_000_000_000_000
 DAY = 86_400_000_000
@@ -244,3 +246,35 @@ def test_the_list_is_read_page_by_page_and_by_failure_and_source(engine):
         ("http", "too-old", 1, 1),
         ("own", "schema", 1, 1),
     ]
+
+
+def test_a_row_of_somebody_who_has_withdrawn_is_not_let_in(engine, monkeypatch):
+    monkeypatch.setenv("RECLOOP_CONSENT", "required")
+    (row,) = refuse(engine, GOOD | {"kind": "stare"})
+    repaired = json.dumps(GOOD)
+    with pytest.raises(ReplayError, match="does not agree to the purpose service"):
+        replay(engine, row, repaired, any_age=True)  # who never said anything
+    set_consents(engine, "u1", {"service": True})
+    set_consents(engine, "u1", {"service": False})
+    with pytest.raises(ReplayError, match="does not agree"):
+        replay(engine, row, repaired, any_age=True)
+    assert count(engine) == 0
+    assert held(engine, 1)[0].replayed is None, "it waits as before"
+    set_consents(engine, "u1", {"service": True})
+    with pytest.raises(ReplayError, match="does not agree"):
+        replay(engine, row, repaired, any_age=True, terms={"service": 2})
+    assert replay(engine, row, repaired, any_age=True, terms={"service": 1}) == 1
+
+
+def test_a_replayed_account_is_known_by_its_pseudonym(engine, monkeypatch, tmp_path):
+    monkeypatch.setenv("RECLOOP_CONSENT", "required")
+    vault = open_vault(places(vault_url=f"sqlite:///{tmp_path}/v.db"))
+    (row,) = refuse(engine, GOOD | {"kind": "stare"})
+    with pytest.raises(ReplayError, match="does not agree"):
+        replay(engine, row, json.dumps(GOOD), True, name=vault.behind_the_door)
+    pseudonym = vault.pseudonym("u1", make=True)
+    set_consents(engine, pseudonym, {"service": True})
+    assert replay(engine, row, json.dumps(GOOD), True, name=vault.behind_the_door) == 1
+    with engine.connect() as connection:
+        assert connection.execute(select(events.c.user_id)).scalar_one() == pseudonym
+    assert vault.behind_the_door(pseudonym) == pseudonym

@@ -51,6 +51,9 @@ def test_forty_seeded_faults_are_judged_as_on_pandas(tmp_path):
     while caught < FAULTS:
         name, frame = spoil(seed := next(seeds))
         ours = figures(Judge(tmp_path / "docs").verdict(name, frame, SUITES[name]))
+        frame.write_parquet(tmp_path / "t.parquet")
+        scan = pl.scan_parquet(tmp_path / "t.parquet")
+        assert figures(Judge(tmp_path / "docs").verdict(name, scan, SUITES[name])) == ours, (seed, name)
         theirs = figures(on_pandas(name, frame.to_pandas(), SUITES[name]))
         assert ours == theirs, (seed, name)
         bad = {(name, check) for check, found in theirs.items() if not found["success"]}

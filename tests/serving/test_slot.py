@@ -14,6 +14,7 @@ from recloop.serving.past import Past
 from recloop.serving.recommender import Recommender
 from recloop.settings import Tokens
 from recloop.settings.tokens import READ, SCOPES
+from recloop.store import set_consents
 from recloop.store.tables import events
 from tests.serving.conftest import SPEC, open_app
 
@@ -130,3 +131,28 @@ def test_a_slot_without_a_store_serves_strangers(folder: Path) -> None:
     answer = slot.post("/feedback", json={"user_id": "known", "item_id": "i1", "kind": "click"})
     assert answer.status_code == 503
     assert "RECLOOP_STORE_URL" in answer.json()["error"]
+
+
+def test_nothing_is_stored_of_who_does_not_agree(
+    folder: Path, url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECLOOP_CONSENT", "required")
+    slot = TestClient(open_app(Recommender(load(folder), Past(url, {"service": 2}))))
+    act = {"user_id": "known", "item_id": "i1", "kind": "click"}
+
+    def send(name: str) -> int:
+        answer = slot.post("/feedback", json=act | {"event_id": name})
+        assert answer.status_code == 200
+        assert answer.json()["event_id"] == name
+        return answer.json()["accepted"]
+
+    assert send("silent") == 0
+    set_consents(engine, "known", {"service": True}, {"service": 1})
+    assert send("older-terms") == 0
+    set_consents(engine, "known", {"service": True}, {"service": 2})
+    assert send("agreed") == 1
+    set_consents(engine, "known", {"service": False}, {"service": 2})
+    assert send("withdrawn") == 0
+    with engine.connect() as connection:
+        names = connection.execute(select(events.c.event_id)).scalars().all()
+    assert [name for name in names if name in ("silent", "older-terms", "agreed", "withdrawn")] == ["agreed"]

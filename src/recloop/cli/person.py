@@ -12,6 +12,8 @@ import typer
 
 from recloop.cli.show import AsJson, as_json, as_table, stop
 from recloop.delivery.why import why as reasons
+from recloop.intake import DatasetError
+from recloop.intake.consents import import_consents
 from recloop.settings import load_params, places
 from recloop.store import PURPOSES, open_store, set_consents
 from recloop.store.consent import words_of
@@ -62,6 +64,26 @@ def consents(
         as_json(rows)
     else:
         as_table(rows, ["purpose", "word", "version", "present"])
+
+
+@person.command("import-consents")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A .csv, .jsonl or .parquet file: docs/privacy.md.")],
+    json_: AsJson = False,
+) -> None:
+    """Record what many people agreed to; rows that are no words are quarantined with their reason."""
+    where, terms = places(), load_params().privacy.terms.model_dump()
+    name = open_vault(where).pseudonym if where.accounts else None
+    try:
+        report = import_consents(open_store(where.store), file, terms, name, progress=not json_)
+    except DatasetError as error:
+        stop(str(error))
+    if json_:
+        as_json({"read": report.read, "new": report.new, "same": report.same, "refused": report.reasons})
+        return
+    print(f"{report.read:,} words: {report.new:,} new, {report.same:,} known or said already")
+    for why, count in report.reasons.most_common(10):
+        print(f"  {count:,} quarantined: {why}")
 
 
 @person.command()

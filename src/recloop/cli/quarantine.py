@@ -13,9 +13,10 @@ from tqdm import tqdm
 from recloop.cli.show import AsJson, as_json, as_table, stop
 from recloop.intake.replay import ReplayError, replay
 from recloop.schema import Failure
-from recloop.settings import places
+from recloop.settings import load_params, places
 from recloop.store import open_store
 from recloop.store.quarantine import Held, count_held, find_held, held
+from recloop.store.vault import open_vault
 
 quarantine = typer.Typer(no_args_is_help=True, help=__doc__)
 AT_ONCE = 1000
@@ -70,11 +71,13 @@ def replay_(
     if body and len(numbers or ()) != 1:
         stop("--body repairs one row: give one id")
     repaired = _read(body) if body else None
+    where, terms = places(), load_params().privacy.terms.model_dump()
+    name = open_vault(where).behind_the_door if where.accounts else str
     rows = [_find(number) for number in numbers] if numbers else _waiting(failure, source)
     added, left = 0, {}
     for row in tqdm(rows, unit="rows", mininterval=1, disable=json_ or len(rows) < 2):
         try:
-            added += replay(engine, row, repaired, any_age)
+            added += replay(engine, row, repaired, any_age, terms, name)
         except ReplayError as error:
             left[row.id] = str(error)
     if json_:

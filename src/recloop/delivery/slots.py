@@ -1,9 +1,11 @@
 """Slots: a Bento that serves one policy, as a process, blue or green."""
 
+import json
+
 from recloop.delivery import processes
 from recloop.delivery.routing import Target
 from recloop.serving.build import serve_command
-from recloop.settings import Places
+from recloop.settings import Places, load_params
 from recloop.settings.tokens import LOOPBACK
 
 COLOURS = ("blue", "green")
@@ -26,6 +28,7 @@ def start(where: Places, colour: str, tag: str, policy: str) -> Target:
     command, environment = serve_command(tag, where.home, where.home / "slots" / colour, LOOPBACK[0], port)
     environment["RECLOOP_STORE_URL"] = where.store
     environment["RECLOOP_TOKENS_FILE"] = str(where.token_list)
+    environment["RECLOOP_TERMS"] = json.dumps(load_params().privacy.terms.model_dump())
     process = processes.start(where.home, colour, command, environment, LOOPBACK[0], port)
     url = f"http://{LOOPBACK[0]}:{port}"
     processes.wait_ready(process, f"{url}/readyz", START_SECONDS)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select
@@ -10,6 +11,7 @@ from recloop.intake.feedback import OLDEST, judge
 from recloop.intake.server_log import parse_line
 from recloop.schema import Arrival, Event, Impression, now_us
 from recloop.store import Outcome, Refused, Rows
+from recloop.store.consent import SERVICE, Terms, assumed_here, permitted
 from recloop.store.engine import in_transaction
 from recloop.store.log import write_all
 from recloop.store.quarantine import Held, mark_replayed
@@ -20,7 +22,14 @@ class ReplayError(ValueError):
     """A row stays in quarantine: says why and what to do."""
 
 
-def replay(engine: Engine, row: Held, repaired: str | None = None, any_age: bool = False) -> int:
+def replay(
+    engine: Engine,
+    row: Held,
+    repaired: str | None = None,
+    any_age: bool = False,
+    terms: Terms | None = None,
+    name: Callable[[str], str | None] = str,
+) -> int:
     """Let a row in; how many acts were new, 0 where it was let in before.
 
     An act without a time has that of its arrival; one without an id gets that of its row, so that a second
@@ -29,19 +38,31 @@ def replay(engine: Engine, row: Held, repaired: str | None = None, any_age: bool
 
     Args:
         repaired: JSON of the body, or the line of a log, to be taken instead.
+        terms: the version of the terms that holds, by purpose; 1 where there are none.
+        name: under which name behind the door the person of an id is known; None: nobody is.
 
     Raises:
-        ReplayError: it is still unfit, or a kind of row that comes by importing its file again.
+        ReplayError: it is still unfit, of somebody who does not let it be stored, or a kind of row that comes
+            by importing its file again.
     """
     if row.replayed is not None:
         return 0
     shown, acts = _records(row, repaired, any_age)
+    names = {one: name(one) for one in {row.user_id for row in shown} | {row.user_id for row in acts}}
 
     def let_in(connection: Connection) -> int:
         if not mark_replayed(connection, row.id, repaired):
             return 0
+        people = {one for one in names.values() if one}
+        may = permitted(connection, people, SERVICE, terms or {}, assumed_here())
+        if not all(one in may for one in names.values()):
+            raise ReplayError(
+                f"row {row.id} is of somebody who does not agree to the purpose {SERVICE}: it is not stored,"
+                " and `recloop person tidy` deletes it in its time"
+            )
         _require_items(connection, acts)
-        taken = write_all(connection, [Rows(shown, acts, source=row.source)])[0]
+        rows = Rows(_renamed(shown, names), _renamed(acts, names), source=row.source)
+        taken = write_all(connection, [rows])[0]
         if clash := [a.event_id for a, how in zip(acts, taken.acts, strict=True) if how is Outcome.CONFLICT]:
             raise ReplayError(
                 f"row {row.id}: event_id {clash[0]} is known with another body; if this is another act,"
@@ -50,6 +71,10 @@ def replay(engine: Engine, row: Held, repaired: str | None = None, any_age: bool
         return taken.acts.count(Outcome.NEW)
 
     return in_transaction(engine, let_in)
+
+
+def _renamed(rows: list, names: dict[str, str | None]) -> list:
+    return [row.model_copy(update={"user_id": names[row.user_id]}) for row in rows]
 
 
 def _records(row: Held, repaired: str | None, any_age: bool) -> tuple[list[Impression], list[Event]]:

@@ -107,24 +107,32 @@ def _repeated(kwargs: Mapping[str, Any], schema: pl.Schema) -> pl.Expr | None:
     columns = columns_of(kwargs)
     if any(schema[column] not in HASHABLE for column in columns):
         return None
+    key = key_of(kwargs, schema)
+    return key.map_batches(
+        lambda values: occurs_twice(values.hash(), lambda suspect: values.gather(suspect)),
+        return_dtype=pl.Boolean,
+    ) & considered({"column_list": columns}, schema)
+
+
+def key_of(kwargs: Mapping[str, Any], schema: pl.Schema) -> pl.Expr:
+    """What must not occur twice, of a condition in ``OF_KEYS``."""
+    columns = columns_of(kwargs)
     values = [pl.col(c).fill_nan(None) if schema[c].is_float() else pl.col(c) for c in columns]
-    key = values[0] if len(values) == 1 else pl.struct(values)
-    return key.map_batches(_occurs_twice, return_dtype=pl.Boolean) & considered(
-        {"column_list": columns}, schema
-    )
+    return values[0] if len(values) == 1 else pl.struct(values)
 
 
-def _occurs_twice(values: pl.Series) -> pl.Series:
-    """Whether another row holds the same; hashes tell who is suspect, and only suspects are compared."""
-    hashes = values.hash()
+def occurs_twice(hashes: pl.Series, values: Callable[[np.ndarray], pl.Series]) -> pl.Series:
+    """Boolean per row: whether another row holds the same.
+
+    Hashes tell who is suspect, and only what these rows hold, which ``values`` gives, is compared.
+    """
     ordered = np.sort(hashes.to_numpy())
     shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    if not len(shared):
-        return pl.Series(values.name, np.zeros(len(values), bool))
-    suspect = np.flatnonzero(hashes.is_in(pl.Series(shared).implode()).to_numpy())
-    twice = np.zeros(len(values), bool)
-    twice[suspect] = values.gather(suspect).is_duplicated().to_numpy()
-    return pl.Series(values.name, twice)
+    twice = np.zeros(len(hashes), bool)
+    if len(shared):
+        suspect = np.flatnonzero(hashes.is_in(pl.Series(shared).implode()).to_numpy())
+        twice[suspect] = values(suspect).is_duplicated().to_numpy()
+    return pl.Series(twice)
 
 
 def _differ(kwargs: Mapping[str, Any], schema: pl.Schema) -> pl.Expr | None:
@@ -136,6 +144,7 @@ def _differ(kwargs: Mapping[str, Any], schema: pl.Schema) -> pl.Expr | None:
 
 
 OF_NULLS = {"column_values.nonnull", "column_values.null"}
+OF_KEYS = {"column_values.unique", "compound_columns.unique"}
 CONDITIONS: dict[str, Condition] = {
     "column_values.nonnull": lambda kwargs, schema: missing(kwargs["column"], schema),
     "column_values.null": lambda kwargs, schema: ~missing(kwargs["column"], schema),

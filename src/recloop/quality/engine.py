@@ -2,15 +2,17 @@
 
 GX asks an execution engine for metrics in rounds: first the conditions, then, all at once, how many rows
 fail each and the first of them. ``FrameEngine`` defers the conditions that ``conditions.failing`` has an
-expression for and answers the second round with one Polars query. Whatever else is asked for goes to GX's own
+expression for and answers the second round with one Polars query, which reads of a Parquet file only the
+columns that it needs, and keeps of the rows only which fail. Whatever else is asked for goes to GX's own
 pandas engine, for which alone the frame is converted. Expectations, results and data docs are GX's own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pandas as pd
 import polars as pl
 from great_expectations.core.batch import BatchMarkers
@@ -21,57 +23,101 @@ from great_expectations.execution_engine import PandasExecutionEngine
 from great_expectations.execution_engine.pandas_batch_data import PandasBatchData
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-from recloop.quality.conditions import columns_of, considered, failing
+from recloop.quality.conditions import OF_KEYS, columns_of, considered, failing, key_of, occurs_twice
 
 COUNT, VALUES, CONSIDERED = "unexpected_count", "unexpected_values", "filtered_row_count"
 FORMATS = ("BASIC", "BOOLEAN_ONLY")
 LENGTHS = "column_values.value_length.map"  # GX computes them before it compares them; the scan does both
+WINDOW = 50_000  # rows that are read at once to show those that fail
 EngineType = type[PandasExecutionEngine]
 
 
 @dataclass(frozen=True)
 class Deferred:
-    """A condition that waits for the scan: the rows that fail it, and what it was asked with."""
+    """A condition that waits for the scan: the rows that fail it, and what it was asked with.
+
+    Attributes:
+        key: what must not occur twice, where that is the condition; the scan then finds its hashes.
+    """
 
     bad: pl.Expr
     kwargs: dict
+    key: pl.Expr | None = None
 
 
 class FrameData(PandasBatchData):
-    """A Polars frame that becomes a pandas one when GX's own metrics ask for it."""
+    """A Polars frame, or the scan of one, that becomes a pandas one when GX's own metrics ask for it."""
 
-    def __init__(self, engine: "FrameEngine", frame: pl.DataFrame) -> None:
+    def __init__(self, engine: "FrameEngine", frame: pl.DataFrame | pl.LazyFrame) -> None:
         super().__init__(engine, None)  # type: ignore[arg-type]
-        self.frame = frame
+        self.frame = frame.lazy()
+        self.schema = self.frame.collect_schema()
+        self.nulls: dict[str, bool] = {}  # by column whether it has any, as far as was looked
 
     @cached_property
     def dataframe(self) -> pd.DataFrame:  # type: ignore[override]
         """The frame as pandas has it."""
-        return self.frame.to_pandas()
+        return self.frame.collect().to_pandas()
 
-    @property
-    def dtypes(self) -> pd.Series:
-        """Of the pandas frame, by column."""
-        return self._like_pandas(self.frame.columns, []).dtypes
+    @cached_property
+    def height(self) -> int:
+        """How many rows there are."""
+        return self.frame.select(pl.len()).collect().item()
 
-    def values(self, kwargs: dict, rows: list[int]) -> list:
+    def held(self, key: pl.Expr, places: np.ndarray) -> pl.Series:
+        """What the key is in these rows."""
+        return self.frame.select(key).collect().to_series().gather(places)
+
+    def rows(self, columns: Sequence[str], places: Sequence[int]) -> pl.DataFrame:
+        """These rows, whose places ascend; of a file not much more is read."""
+        part, found, left = self.frame.select(columns), [], np.asarray(places, np.int64)
+        while len(left):
+            first, now = int(left[0]), left[left < left[0] + WINDOW]
+            found.append(part.slice(first, int(now[-1]) - first + 1).collect()[now - first])
+            left = left[len(now) :]
+        return pl.concat(found) if found else part.head(0).collect()
+
+    def values(self, kwargs: dict, places: list[int]) -> list:
         """What GX lists of the rows that fail: values, pairs of them, or records."""
         columns = columns_of(kwargs)
-        found = self._like_pandas(columns, rows)
+        if not places:
+            return []
+        found = self.like_pandas(self.rows(columns, places))
         if "column" in kwargs:
             return list(found[columns[0]])
         if "column_A" in kwargs:
             return list(zip(*(found[column].values for column in columns), strict=True))
         return found.to_dict("records")
 
-    def _like_pandas(self, columns: list[str], rows: list[int]) -> pd.DataFrame:
+    def like_pandas(self, part: pl.DataFrame) -> pd.DataFrame:
         """Some rows, with the types that pandas gives to the whole columns: nulls make another of some."""
-        part = self.frame.select(columns)
+        if unknown := [column for column in part.columns if column not in self.nulls]:
+            self.nulls |= self.frame.select(pl.col(unknown).is_null().any()).collect().row(0, named=True)
         last = [
-            part[c].filter(part[c].is_null()).head(1) if part[c].null_count() else part[c].head(1)
-            for c in columns
+            pl.Series(c, [None], self.schema[c])
+            if self.nulls[c]
+            else self.frame.select(c).head(1).collect()[c]
+            for c in part.columns
         ]
-        return pl.concat([part[rows], pl.DataFrame(last)]).to_pandas().iloc[: len(rows)]
+        return pl.concat([part, pl.DataFrame(last)]).to_pandas().iloc[: len(part)]
+
+
+class Types(Sequence):
+    """``table.column_types``, found only where somebody looks: GX compares dtypes with it on Spark only."""
+
+    def __init__(self, data: FrameData) -> None:
+        self._data = data
+
+    @cached_property
+    def _found(self) -> list[dict]:
+        dtypes = self._data.like_pandas(self._data.frame.head(0).collect()).dtypes
+        return [{"name": name, "type": dtype} for name, dtype in dtypes.items()]
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._found[place]
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 class FrameEngine(PandasExecutionEngine):
@@ -117,40 +163,50 @@ class FrameEngine(PandasExecutionEngine):
 
     def _at_hand(self, metric: MetricConfiguration, runtime: dict) -> dict:
         """The metric's value by its id where the scan will tell or the frame does; else nothing."""
-        frame, kwargs = self._data.frame, {**metric.metric_domain_kwargs, **metric.metric_value_kwargs}
+        data, kwargs = self._data, {**metric.metric_domain_kwargs, **metric.metric_value_kwargs}
         wanted = runtime.get("result_format", {}).get("result_format")
         if kwargs.get("row_condition") or wanted not in FORMATS:
             return {}
         if metric.metric_name == "table.columns":
-            return {metric.id: frame.columns}
+            return {metric.id: data.schema.names()}
         if metric.metric_name == "table.row_count":
-            return {metric.id: frame.height}
-        if metric.metric_name == "table.column_types":  # GX compares dtypes with it on Spark only
-            return {metric.id: [{"name": name, "type": dtype} for name, dtype in self._data.dtypes.items()]}
+            return {metric.id: data.height}
+        if metric.metric_name == "table.column_types":
+            return {metric.id: Types(data)}
         if metric.metric_name == LENGTHS:
             return {metric.id: (Deferred(pl.lit(False), {}), {}, {})}
-        bad = failing(metric.metric_name.removesuffix(".condition"), kwargs, frame.schema)
-        return {} if bad is None else {metric.id: (Deferred(bad, kwargs), {}, {})}
+        name = metric.metric_name.removesuffix(".condition")
+        bad = failing(name, kwargs, data.schema)
+        key = key_of(kwargs, data.schema) if bad is not None and name in OF_KEYS else None
+        return {} if bad is None else {metric.id: (Deferred(bad, kwargs, key), {}, {})}
 
     def _scan(self, counted: list[tuple[MetricConfiguration, Deferred]]) -> dict:
         """One query for all: which rows fail each condition, or which a condition on several considers."""
-        frame = self._data.frame
+        data = self._data
+        asked, keys = {}, {}
+        for metric, waiting in counted:  # a condition is asked for its count and for its values
+            mask, columns = _mask(metric, waiting), columns_of(waiting.kwargs)
+            if metric.metric_name.endswith(CONSIDERED):
+                asked[mask] = considered(waiting.kwargs, data.schema)
+                continue
+            asked[mask] = waiting.bad
+            if waiting.key is not None:
+                asked[mask] = considered({"column_list": columns}, data.schema)
+                asked[f"hash {mask}"] = waiting.key.hash()
+                keys[mask] = waiting.key
+            asked |= {f"null {column}": pl.col(column).is_null() for column in columns}
+        rows = data.frame.select(**asked).collect(engine="streaming").to_dict()
+        for mask, key in keys.items():
+            rows[mask] &= occurs_twice(rows[f"hash {mask}"], partial(data.held, key))
+        data.nulls |= {name[5:]: rows[name].any() for name in asked if name.startswith("null ")}
         found: dict = {}
-        masks = {  # the same condition is asked for its count and for its values
-            (id(waiting), metric.metric_name.endswith(CONSIDERED)): waiting for metric, waiting in counted
-        }
-        query = {
-            str(key): considered(waiting.kwargs, frame.schema) if key[1] else waiting.bad
-            for key, waiting in masks.items()
-        }
-        rows = frame.lazy().select(**query).collect()
         for metric, waiting in counted:
-            mask = rows[str((id(waiting), metric.metric_name.endswith(CONSIDERED)))]
+            failed = rows[_mask(metric, waiting)]
             if metric.metric_name.endswith(VALUES):
                 most = metric.metric_value_kwargs["result_format"]["partial_unexpected_count"]
-                found[metric.id] = self._data.values(waiting.kwargs, mask.arg_true().head(most).to_list())
+                found[metric.id] = data.values(waiting.kwargs, failed.arg_true().head(most).to_list())
             else:
-                found[metric.id] = mask.sum()
+                found[metric.id] = failed.sum()
         return found
 
     def _make_up(self, metric: MetricConfiguration, known: dict, runtime: dict | None) -> None:
@@ -164,13 +220,18 @@ class FrameEngine(PandasExecutionEngine):
                     raise MetricResolutionError(message=str(error), failed_metrics=(metric,)) from error
 
 
+def _mask(metric: MetricConfiguration, waiting: Deferred) -> str:
+    """The name in the scan's answer of the rows that a metric speaks of."""
+    return f"{'considered' if metric.metric_name.endswith(CONSIDERED) else 'bad'} {id(waiting)}"
+
+
 def _deferred(metric: MetricConfiguration | None, known: dict) -> Deferred | None:
     value = known.get(metric.id) if metric else None
     return value[0] if isinstance(value, tuple) and isinstance(value[0], Deferred) else None
 
 
 class FrameAsset(DataFrameAsset):
-    """A table of which each batch is the Polars frame that it is given."""
+    """A table of which each batch is the Polars frame, or the scan, that it is given."""
 
     type: Literal["frame"] = "frame"  # type: ignore[assignment]
 
@@ -181,8 +242,8 @@ class FrameAsset(DataFrameAsset):
         return BatchRequest(datasource_name=self.datasource.name, data_asset_name=self.name, options=options)
 
     def _validate_batch_request(self, batch_request: BatchRequest) -> None:
-        if not isinstance(batch_request.options.get("dataframe"), pl.DataFrame):
-            raise TypeError("a FrameAsset is given a Polars frame as `dataframe`")
+        if not isinstance(batch_request.options.get("dataframe"), pl.DataFrame | pl.LazyFrame):
+            raise TypeError("a FrameAsset is given a Polars frame, or a scan, as `dataframe`")
 
 
 class PolarsDatasource(_PandasDatasource):

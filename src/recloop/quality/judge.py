@@ -40,7 +40,7 @@ class Judge:
         self._context.add_data_docs_site(SITE, site)
         self._context.clean_data_docs(site_name=SITE)
 
-    def judge(self, table: str, frame: pl.DataFrame, checks: list[Check]) -> dict[str, int]:
+    def judge(self, table: str, frame: pl.DataFrame | pl.LazyFrame, checks: list[Check]) -> dict[str, int]:
         """Rows that fail, per name of a check; 1 for a failed check of the table as a whole.
 
         Raises:
@@ -56,9 +56,12 @@ class Judge:
         return {check.name: counts[check.name] for check in checks}
 
     def verdict(
-        self, table: str, frame: pl.DataFrame, checks: list[Check]
+        self, table: str, frame: pl.DataFrame | pl.LazyFrame, checks: list[Check]
     ) -> ExpectationSuiteValidationResult:
-        """What Great Expectations says of the table; the data docs will show it."""
+        """What Great Expectations says of the table; the data docs will show it.
+
+        Of a ``LazyFrame`` that scans a file only the columns that the checks name are read.
+        """
         batch = self._source.add_frame_asset(table).add_batch_definition_whole_dataframe("whole")
         return run_suite(self._context, table, batch, frame, checks)
 

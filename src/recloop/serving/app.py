@@ -120,5 +120,5 @@ def app_from_environment(folder: Path) -> Starlette:
     host, tokens = os.environ.get("RECLOOP_SLOT_HOST", ""), here.tokens
     require_tokens(host, tokens)
     free = free_scopes(host, frozenset({READ} if tokens.grants else {READ, FEEDBACK}))
-    past = Past(os.environ.get("RECLOOP_STORE_URL", ""))
+    past = Past(os.environ.get("RECLOOP_STORE_URL", ""), here.terms)
     return create_app(Recommender(load(folder), past), tokens, free, here.rate_at(host))

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from recloop.schema import Arrival, User
 from recloop.store import Outcome, Rows, StoreError, fault_of, known, open_store, take
+from recloop.store.consent import SERVICE, Terms, allowed, assumed_here, words_of
 
 log = logging.getLogger("recloop.slot")
 
@@ -17,14 +18,16 @@ log = logging.getLogger("recloop.slot")
 class Past:
     """A store that may be away: everybody is a stranger until it is back.
 
+    ``terms``: the version of the terms that holds, by purpose; 1 where there are none.
+
     Attributes:
         retry_seconds: how long a store that could not be opened is left alone.
     """
 
     retry_seconds = 5.0
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, terms: Terms | None = None) -> None:
+        self._url, self._terms, self._assumed = url, terms or {}, assumed_here()
         self._engine: Engine | None = None
         self._opening = threading.Lock()
         self._reason, self._again = "it is being opened", 0.0
@@ -72,14 +75,18 @@ class Past:
         self._away = False
         return found
 
-    def keep(self, act: Arrival) -> Outcome:
-        """Write an act of feedback; on disk when it returns.
+    def keep(self, act: Arrival) -> Outcome | None:
+        """Write an act of feedback; on disk when it returns. None: its person does not let it be stored.
 
         Raises:
             StoreError: it cannot be written now.
         """
         try:
-            return take(self.store(), Rows(acts=[act], source="slot")).acts[0]
+            store = self.store()
+            words = words_of(store, [act.user_id]).get(act.user_id, {})
+            if SERVICE not in allowed(words, self._terms, self._assumed):
+                return None
+            return take(store, Rows(acts=[act], source="slot")).acts[0]
         except SQLAlchemyError as error:
             log.error("feedback was not stored: %s", fault_of(error))
             raise StoreError(f"the store cannot be written now ({type(error).__name__})") from error

@@ -46,6 +46,7 @@ class Places(BaseSettings):
     consent: Literal["required", "assumed"] = Field(
         "required", description="assumed: who has said nothing agrees, as where simulated people browse"
     )
+    terms: dict[str, int] = Field({}, description="of a slot: version of the terms that holds, by purpose")
 
     @property
     def store(self) -> str:

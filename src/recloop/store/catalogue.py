@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
 
 from sqlalchemy import Connection, Engine, RowMapping, Table, delete, func, select, text, update
 
@@ -14,6 +15,9 @@ from recloop.store.words import words_in
 
 CHUNK = 5000
 CACHE = 131_072  # KiB that SQLite keeps of the index while many items come
+FIELDS = tuple(Item.model_fields)
+COLUMNS = [*FIELDS, "removed"]
+VALUES = itemgetter(*COLUMNS)
 SEARCHED = ("title", "category", "attributes", "text")
 
 
@@ -42,8 +46,10 @@ def add_items(engine: Engine, offers: Iterable[Item], ts: int | None = None, bor
         if len(all_of_them) > CHUNK and connection.dialect.name == "sqlite":
             connection.exec_driver_sql(f"PRAGMA cache_size={-CACHE}")
         done, moment = Put(), now_us() if ts is None else ts
+        wordless: list[dict] = []
         for part in _chunks({offer.item_id: offer for offer in all_of_them}.values()):
-            done += _put(connection, part, moment, born)
+            done += _put(connection, part, moment, born, wordless)
+        index_words(connection, wordless)
         return done
 
     all_of_them = list(offers)
@@ -98,12 +104,17 @@ def text_of(row: RowMapping | Mapping) -> str:
 
 
 def index_words(connection: Connection, rows: Iterable[RowMapping | Mapping]) -> None:
-    """Add the words of items that have none yet."""
-    pairs = [(row["item_id"], word) for row in rows for word in words_in(text_of(row))]
-    _insert(connection, item_words, ["item_id", "word"], sorted(pairs))
+    """Add the words of items that have none yet, in their order in the index: each page is gone to once."""
+    having: dict[str, list[str]] = {}
+    for row in sorted(rows, key=itemgetter("item_id")):
+        for word in words_in(text_of(row)):
+            having.setdefault(word, []).append(row["item_id"])
+    pairs = [(word, item_id) for word in sorted(having) for item_id in having[word]]
+    _insert(connection, item_words, ["word", "item_id"], pairs)
 
 
-def _put(connection: Connection, offers: Collection[Item], ts: int, born: int) -> Put:
+def _put(connection: Connection, offers: Collection[Item], ts: int, born: int, wordless: list[dict]) -> Put:
+    """Put items; those whose words are to be added afterwards go to ``wordless``."""
     before = _present(connection, [offer.item_id for offer in offers])
     changed = []
     for offer in offers:
@@ -113,19 +124,22 @@ def _put(connection: Connection, offers: Collection[Item], ts: int, born: int) -
         if old is None or dict(old) != row:
             changed.append(row)
     known = {row["item_id"] for row in changed} & set(before)
-    upsert(connection, items, changed)
+    new = [VALUES(row) for row in changed if row["item_id"] not in known]
+    _insert(connection, items, COLUMNS, new)
+    upsert(connection, items, [row for row in changed if row["item_id"] in known])
     _note(connection, changed, known, ts)
     other = [row for row in changed if _searched(row) != _searched(before.get(row["item_id"]))]
     old_ids = [row["item_id"] for row in other if row["item_id"] in known]
     if old_ids:
         connection.execute(delete(item_words).where(item_words.c.item_id.in_(old_ids)))
-    index_words(connection, other)
+    wordless += other
     return Put(len(changed) - len(known), len(known), len(offers) - len(changed))
 
 
 def _row(offer: Item) -> dict:
-    row = {name: getattr(offer, name) for name in Item.model_fields}
-    return row | {"attributes": json.dumps(offer.attributes, sort_keys=True), "removed": False}
+    row = {name: getattr(offer, name) for name in FIELDS}
+    attributes = json.dumps(offer.attributes, sort_keys=True) if offer.attributes else "{}"
+    return row | {"attributes": attributes, "removed": False}
 
 
 def _searched(row: RowMapping | Mapping | None) -> tuple | None:
@@ -139,11 +153,11 @@ def _note(connection: Connection, rows: list[dict], known: set[str], ts: int) ->
     if known:
         query = newest.where(item_versions.c.item_id.in_(known))
         last = dict(connection.execute(query).tuples().all())
-    names = [*rows[0], "ts"] if rows else []
+    names = [*COLUMNS, "ts"]
     made = [
-        (*row.values(), max(ts, last.get(row["item_id"], -1) + 1))
+        (*VALUES(row), max(ts, last.get(row["item_id"], -1) + 1))
         if row["item_id"] in known
-        else (*row.values(), min(ts, row["created_at"]))
+        else (*VALUES(row), min(ts, row["created_at"]))
         for row in rows
     ]
     _insert(connection, item_versions, names, made)

@@ -57,11 +57,17 @@ def set_consent(engine: Engine, user_id: str, purpose: str, granted: bool) -> No
 
 def words_of(engine: Engine, user_ids: Iterable[str], until: int = 2**62) -> dict[str, dict[str, Word]]:
     """By person and purpose the newest word until then (µs); people who never said anything are left out."""
-    found: dict[str, dict[str, Word]] = {}
     with engine.connect() as connection:
-        for row in connection.execute(_WORDS, {"people": list(user_ids), "until": until}):
-            found.setdefault(row.user_id, {})[row.purpose] = Word(row.granted, row.version, row.ts)
-    return found
+        return _words(connection, user_ids, until)
+
+
+def permitted(
+    connection: Connection, user_ids: Iterable[str], purpose: str, terms: Terms, assumed: bool
+) -> set[str]:
+    """Those of these people who let their data be used for the purpose, in the caller's transaction."""
+    people = set(user_ids)
+    found = _words(connection, people)
+    return {one for one in people if purpose in allowed(found.get(one, {}), terms, assumed)}
 
 
 def allowed(words: Mapping[str, Word], terms: Terms, assumed: bool) -> frozenset[str]:
@@ -135,6 +141,13 @@ def require_consents(engine: Engine, number: int, minutes: float) -> None:
             f"{gone} people have withdrawn from training, or were erased, since this data version was taken:"
             " run `recloop data mark`, which begins a new one without them, then `dvc repro`"
         )
+
+
+def _words(connection: Connection, user_ids: Iterable[str], until: int = 2**62) -> dict[str, dict[str, Word]]:
+    found: dict[str, dict[str, Word]] = {}
+    for row in connection.execute(_WORDS, {"people": list(user_ids), "until": until}):
+        found.setdefault(row.user_id, {})[row.purpose] = Word(row.granted, row.version, row.ts)
+    return found
 
 
 def _nobody_to_ask(connection: Connection) -> bool:

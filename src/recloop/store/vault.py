@@ -109,6 +109,10 @@ class Vault:
         with self.engine.connect() as connection:
             return {row.user_id: row.account for row in connection.execute(query)}
 
+    def behind_the_door(self, given: str) -> str | None:
+        """The name in the store of an account, or of a pseudonym, which is one; None: neither is known."""
+        return given if self.accounts([given]) else self.pseudonym(given)
+
     def forget_account(self, user_id: str) -> int:
         """Destroy the link between a pseudonym and its account."""
         with self.engine.begin() as connection:

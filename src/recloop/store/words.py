@@ -15,7 +15,7 @@ _WORD = re.compile(rf"[{_HANGUL}]+|[^\W_{_HANGUL}]+")
 
 def words_in(text: str) -> set[str]:
     """The different words of a text."""
-    folded = normalize("NFKC", normalize("NFKC", text).casefold())
+    folded = text.lower() if text.isascii() else normalize("NFKC", normalize("NFKC", text).casefold())
     return {word[:LONGEST] for word in _WORD.findall(folded)}
 
 
