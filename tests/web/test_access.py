@@ -42,8 +42,20 @@ NEEDED = {  # what a reader of docs/security.md relies on, written down a second
         "DELETE /items/{item_id}": OPERATE,
         "GET /items/{item_id}/versions": READ,
         "/": READ,
-        "/consent": FEEDBACK,
         "/why": READ,
+        "/category/{name:path}": READ,
+        "/search": READ,
+        "/talent/{item_id}": READ,
+        "/dismiss": FEEDBACK,
+        "/rating": FEEDBACK,
+        "GET /cart": READ,
+        "POST /cart": FEEDBACK,
+        "/order": FEEDBACK,
+        "/ordered": READ,
+        "/privacy": READ,
+        "/privacy/export": FEEDBACK,
+        "/privacy/erase": FEEDBACK,
+        "/consent": FEEDBACK,
         "/person/consents": FEEDBACK,
         "/person/data": PERSON,
         "/person/export": PERSON,
@@ -95,7 +107,8 @@ def ask(client, method, path, token=None, kind="Bearer"):
     sent = token if isinstance(token, bytes) else (token or "").encode()
     headers = {"authorization": kind.encode() + b" " + sent} if token else {}
     path = "/static/style.css" if path == "/static" else path.replace("{item_id}", "i1")
-    return client.request(method, path, headers=headers, json={"why": ""} if method == "POST" else None)
+    body = {"why": ""} if method == "POST" else None
+    return client.request(method, path, headers=headers, json=body, follow_redirects=False)
 
 
 def scope_of(which, method, path):

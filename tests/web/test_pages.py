@@ -21,7 +21,7 @@ from recloop.store.tables import consents, events, impressions, rollouts, users
 from recloop.watch import Alert, notify
 from recloop.web.app import create
 from recloop.web.dashboard import bars
-from recloop.web.texts import TEXTS
+from recloop.web.shop.texts import TEXTS
 
 NASTY = "<script>alert('x')</script>"
 
@@ -76,10 +76,18 @@ def nothing_inline(answer):
     assert "unsafe" not in policy
     for tag, attributes in page.tags:
         assert tag != "style"
-        assert tag != "script" or attributes["src"].startswith("/static/")
+        assert tag != "script" or attributes["src"].startswith(("/static/", "/recloop.js"))
         assert not any(name.startswith("on") or name == "style" for name in attributes)
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in page.tags
     return page
+
+
+def slate_of(page):
+    """The request and the items of the list of suggestions."""
+    ids = [attributes.get("id") for _, attributes in page.tags]
+    begins, ends = ids.index("slate"), ids.index("liked")
+    tags = [attributes for _, attributes in page.tags[begins:ends]]
+    return tags[0]["data-request"], [one["data-item"] for one in tags if "data-item" in one]
 
 
 def choose(client, word, **headers):
@@ -109,15 +117,13 @@ def test_after_the_choice_a_slate_is_shown_logged_and_answered(client, engine, w
     assert consented(engine, person, "personalisation") == (word == "yes")
     page = nothing_inline(client.get("/"))
     assert NASTY in page.texts, "the title is text, as it is"
-    shelf = next(attributes for tag, attributes in page.tags if attributes.get("id") == "slate")
-    shown = [attributes["data-item"] for tag, attributes in page.tags if "data-item" in attributes]
-    assert (shelf["data-person"], len(shown)) == (person, load_params().serving.slate)
+    asked, shown = slate_of(page)
+    assert ("script", {"src": "/recloop.js", "defer": None, "data-person": person}) in page.tags
+    assert len(shown) == load_params().serving.slate
     with engine.connect() as connection:
-        found = connection.execute(
-            select(impressions.c.item_id).where(impressions.c.request_id == shelf["data-request"])
-        )
+        found = connection.execute(select(impressions.c.item_id).where(impressions.c.request_id == asked))
         assert sorted(found.scalars()) == sorted(shown)
-    act = {"user_id": person, "item_id": shown[0], "kind": "dismiss", "request_id": shelf["data-request"]}
+    act = {"user_id": person, "item_id": shown[0], "kind": "dismiss", "request_id": asked}
     assert client.post("/feedback", json=act).json()["accepted"] == 1
 
 
@@ -132,7 +138,7 @@ def test_a_title_cannot_leave_its_place(client):
 def test_the_choice_can_be_changed(client, engine):
     choose(client, "yes")
     person = client.cookies["recloop_person"]
-    assert TEXTS["en"]["consent_title"] in client.get("/?choose").text
+    assert TEXTS["en"]["said_yes"].partition("{")[0] in client.get("/privacy").text
     choose(client, "no")
     assert client.cookies["recloop_person"] == person
     assert not consented(engine, person, "personalisation")
@@ -141,8 +147,9 @@ def test_the_choice_can_be_changed(client, engine):
 def test_with_no_box_ticked_a_slate_is_shown_and_nothing_kept(client, engine):
     assert client.post("/consent", data={"choice": "made"}).status_code == 303
     page = nothing_inline(client.get("/"))
-    assert TEXTS["en"]["anonymous"] in " ".join(page.texts)
-    shown = [attributes["data-item"] for tag, attributes in page.tags if "data-item" in attributes]
+    assert TEXTS["en"]["anonymous_badge"] in " ".join(page.texts)
+    assert TEXTS["en"]["personal_badge"] not in page.texts
+    _, shown = slate_of(page)
     assert len(shown) == load_params().serving.slate
     act = {"user_id": client.cookies["recloop_person"], "item_id": shown[0], "kind": "click"}
     assert client.post("/feedback", json=act).json()["accepted"] == 0
@@ -150,12 +157,20 @@ def test_with_no_box_ticked_a_slate_is_shown_and_nothing_kept(client, engine):
 
 
 def test_no_box_is_ticked_beforehand_and_each_purpose_has_its_own(client):
-    boxes = [attributes for tag, attributes in Tags(client.get("/").text).tags if tag == "input"]
+    boxes = boxes_of(client.get("/"))
     assert [box["name"] for box in boxes] == list(PURPOSES)
     assert not any("checked" in box for box in boxes)
     choose(client, "no")
-    boxes = [attributes for tag, attributes in Tags(client.get("/?choose").text).tags if tag == "input"]
+    boxes = boxes_of(client.get("/privacy"))
     assert [box["name"] for box in boxes if "checked" in box] == ["service", "training"]
+
+
+def boxes_of(answer):
+    return [
+        attributes
+        for tag, attributes in Tags(answer.text).tags
+        if tag == "input" and attributes.get("type") == "checkbox"
+    ]
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
@@ -168,7 +183,7 @@ def test_why_this_is_told_to_the_person_alone(client, language):
     told = nothing_inline(client.get(links[0]))
     assert WHY[language]["fallback"] in told.texts
     client.cookies.clear()
-    assert WHY[language]["unknown"] in Tags(client.get(links[0]).text).texts
+    assert WHY[language]["unknown"] in Tags(client.get(f"{links[0]}&lang={language}").text).texts
 
 
 @pytest.mark.parametrize("cookie", ["someone", "w-" + "<" * 32, "w-" + "ä" * 32, "", "w-" + "a" * 33])
@@ -198,11 +213,8 @@ def test_the_language_is_the_person_s(client, query, accepted, language):
 
 def test_both_languages_say_everything():
     assert TEXTS["ko"].keys() == TEXTS["en"].keys()
-    assert all(
-        re.search("[가-힣]", text)
-        for name, text in TEXTS["ko"].items()
-        if name not in ("other", "other_language")
-    )
+    assert all(re.search("[가-힣]", text) for text in TEXTS["ko"].values())
+    assert not any(re.search("[가-힣]", text) for text in TEXTS["en"].values())
 
 
 def test_the_dashboard_shows_routing_rollout_rewards_and_alerts(client, engine):
@@ -278,7 +290,7 @@ def test_bars_share_one_scale():
     assert bars({}) == []
 
 
-@pytest.mark.parametrize("path", ["style.css", "storefront.js", "dashboard.js", "icon.svg"])
+@pytest.mark.parametrize("path", ["style.css", "shop.css", "shop.js", "dashboard.js", "icon.svg"])
 def test_what_pages_refer_to_is_there(client, path):
     assert client.get(f"/static/{path}").status_code == 200
 

@@ -1,11 +1,9 @@
 """The storefront's script in a real browser, under a strict policy, against a real gateway."""
 
-import threading
 import time
 
 import httpx
 import pytest
-import uvicorn
 from sqlalchemy import select
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
@@ -16,7 +14,7 @@ from recloop.store import add_items, open_store
 from recloop.store.tables import events, quarantine
 from recloop.web.app import create
 from tests.delivery.live import until
-from tests.web.browser import CHROMIUM, Browser
+from tests.web.shop_browser import NEEDS_CHROMIUM, chromium, listening  # noqa: F401
 from tests.web.test_access import ROOT
 
 POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'"
@@ -26,7 +24,7 @@ PAGE = """<!DOCTYPE html><title>shop</title>
 <button id="cart" data-kind="cart">Cart</button>
 <button id="buy" data-kind="purchase" data-value="12.5">Buy</button></ol>
 <p id="off">not an item</p>"""
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+pytestmark = NEEDS_CHROMIUM
 
 
 def show(request):
@@ -41,13 +39,8 @@ def shop(tmp_path_factory):
     add_items(engine, [Item(item_id=f"i{n}", title=f"Item {n}") for n in range(3)])
     app = create(where, load_params(ROOT / "params.yaml"))
     app.router.routes.append(Route("/shop", show))
-    server = uvicorn.Server(uvicorn.Config(Free(app), port=0, log_level="critical"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until(lambda: server.started)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", engine
-    server.should_exit = True
-    thread.join(20)
+    with listening(Free(app)) as url:
+        yield url, engine
 
 
 class Free:
@@ -61,10 +54,12 @@ class Free:
         await inner(scope, receive, send)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as browser:
-        yield browser
+@pytest.fixture
+def browser(chromium):  # noqa: F811
+    """A page of a visitor of its own."""
+    context = chromium.new_context()
+    yield context.new_page()
+    context.close()
 
 
 def acts(engine, since=0):
@@ -91,12 +86,12 @@ def test_the_script_is_small_cached_and_open_to_other_origins(shop):
 def test_views_dwell_clicks_cart_and_purchase_arrive(shop, browser):
     url, engine = shop
     begun, seq = now_us(), last(engine)
-    browser.visit(f"{url}/shop?item=i1&person=p7")
+    browser.goto(f"{url}/shop?item=i1&person=p7")
     for name in ("open b", "cart", "buy", "off"):
-        browser.run(f"document.querySelector('#{name}').click()")
-    browser.run("recloop('dismiss', 'i0', undefined, 'r3')")
+        browser.evaluate(f"document.querySelector('#{name}').click()")
+    browser.evaluate("recloop('dismiss', 'i0', undefined, 'r3')")
     time.sleep(1.2)
-    browser.visit("about:blank")
+    browser.goto("about:blank")
     until(lambda: len(acts(engine, seq)) == 6)
     found = acts(engine, seq)
     assert [(act.kind, act.item_id, act.request_id) for act in found] == [
@@ -123,10 +118,10 @@ def test_without_consent_nothing_is_stored_and_nobody_is_known_again(shop, brows
     url, engine = shop
     seq = last(engine)
     for _ in range(2):
-        browser.visit(f"{url}/shop?item=i1")
-        browser.run("document.querySelector('#open').click()")
-        assert browser.run(STORED) == "00"
-        browser.visit("about:blank")
+        browser.goto(f"{url}/shop?item=i1")
+        browser.evaluate("document.querySelector('#open').click()")
+        assert browser.evaluate(STORED) == "00"
+        browser.goto("about:blank")
     until(lambda: len(acts(engine, seq)) == 6)
     people = [act.user_id for act in acts(engine, seq)]
     assert len(set(people)) == 2
@@ -137,15 +132,15 @@ def test_without_consent_nothing_is_stored_and_nobody_is_known_again(shop, brows
 def test_with_consent_a_pseudonym_stays_until_it_is_withdrawn(shop, browser):
     url, engine = shop
     seq = last(engine)
-    browser.visit(f"{url}/shop?item=i1")
-    browser.run("recloop.consent(true)")
-    known = browser.run("localStorage.recloop")
-    browser.visit(f"{url}/shop?item=i1&consent=")
-    browser.run("document.querySelector('#open').click()")
-    browser.run("recloop.consent(false)")
-    assert browser.run(STORED) == "00"
-    browser.run("document.querySelector('#cart').click()")
-    browser.visit("about:blank")
+    browser.goto(f"{url}/shop?item=i1")
+    browser.evaluate("recloop.consent(true)")
+    known = browser.evaluate("localStorage.recloop")
+    browser.goto(f"{url}/shop?item=i1&consent=")
+    browser.evaluate("document.querySelector('#open').click()")
+    browser.evaluate("recloop.consent(false)")
+    assert browser.evaluate(STORED) == "00"
+    browser.evaluate("document.querySelector('#cart').click()")
+    browser.goto("about:blank")
     until(lambda: len(acts(engine, seq)) == 6)
     people = {act.kind: act.user_id for act in acts(engine, seq) if act.kind in ("click", "cart")}
     assert people["click"] == known
@@ -157,14 +152,14 @@ def test_with_consent_a_pseudonym_stays_until_it_is_withdrawn(shop, browser):
 def test_what_cannot_be_delivered_waits_and_is_delivered_once(shop, browser):
     url, engine = shop
     seq = last(engine)
-    browser.visit(f"{url}/shop?person=p8")
-    fails = "window.real = fetch; window.fetch = () => Promise.reject()"
-    browser.run(fails)
-    browser.run("document.querySelector('#open').click()")
+    browser.goto(f"{url}/shop?person=p8")
+    fails = "window.real = fetch; window.fetch = () => Promise.reject(); 1"
+    browser.evaluate(fails)
+    browser.evaluate("document.querySelector('#open').click()")
     time.sleep(1.3)
     assert acts(engine, seq) == []
-    browser.run("window.fetch = window.real; 1")
-    browser.run("document.querySelector('#cart').click()")
+    browser.evaluate("window.fetch = window.real; 1")
+    browser.evaluate("document.querySelector('#cart').click()")
     until(lambda: len(acts(engine, seq)) == 2)
-    browser.visit("about:blank")
+    browser.goto("about:blank")
     assert [act.kind for act in acts(engine, seq)] == ["click", "cart"]

@@ -52,7 +52,7 @@ class Door:
         self, engine: Engine, terms: Mapping[str, int], assumed: bool, vault: Vault | None = None
     ) -> None:
         self.terms, self.assumed = terms, assumed
-        self._engine, self._vault = engine, vault
+        self.engine, self._vault = engine, vault
         self._may: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._names: OrderedDict[str, str | None] = OrderedDict()
         self._heard = 0
@@ -118,7 +118,7 @@ class Door:
     def _look(self, given: list[str]) -> dict[str, Visitor]:
         heard = self._heard
         names = {one: self.name(one, make=self.assumed) for one in given}
-        words = words_of(self._engine, [name for name in names.values() if name])
+        words = words_of(self.engine, [name for name in names.values() if name])
         found = {}
         for one, name in names.items():
             may = allowed(words.get(name or "", {}), self.terms, self.assumed)

@@ -69,8 +69,6 @@ MOST = {
     "/feedback": 256,
     "/events": 32,
     "/profiles": 32,
-    "/": 64,
-    "/consent": 64,
 } | items.MOST  # at once
 MOST |= dict.fromkeys(persons.SCOPES, 64)
 Handler = Callable[[Request], Awaitable[Response]]
@@ -88,6 +86,7 @@ class Gateway:
     Attributes:
         following: what it knows of routing and the catalogue.
         door: what it knows of people's consent.
+        intake: where feedback comes in.
         meters: what it counts.
     """
 
@@ -111,14 +110,22 @@ class Gateway:
         self._arms, self._tally = Arms(), Tally()
         self._rules = Rules(internal)
         known = self.meters, self.following
-        self._intake = Intake(engine, params, *known, self.commit, self._rules, self.door)
+        self.intake = Intake(engine, params, *known, self.commit, self._rules, self.door)
 
-    def app(self, pages: Sequence[BaseRoute] = (), scopes: Mapping[str, str] | None = None) -> Starlette:
-        """The ASGI app: the gateway's routes, and pages that a room above brings with their scopes."""
+    def app(
+        self,
+        pages: Sequence[BaseRoute] = (),
+        scopes: Mapping[str, str] | None = None,
+        most: Mapping[str, int] | None = None,
+    ) -> Starlette:
+        """The ASGI app: the gateway's routes, and pages that a room above brings.
+
+        ``scopes`` and ``most`` say of the pages what a token needs, and how many may be under way at once.
+        """
         routes = [
             self._post("/recommend", self._recommend),
-            self._post("/feedback", self._intake.one),
-            self._post("/events", self._intake.many),
+            self._post("/feedback", self.intake.one),
+            self._post("/events", self.intake.many),
             self._post("/profiles", Profiles(self.engine, self.door).take),
             self._post("/rollout/abort", self._abort),
             Route("/healthz", self._healthz),
@@ -127,13 +134,13 @@ class Gateway:
             Route("/openapi.json", self._openapi),
             *items.Items(self.engine, self.meters).routes,
         ]
-        named = SCOPES | dict(scopes or {})
+        named, limits = SCOPES | dict(scopes or {}), MOST | dict(most or {})
         return Starlette(
             routes=[*routes, *pages],
             middleware=[
                 Middleware(Journal, named),
                 Middleware(Guard, self._tokens, named, self._free, self._rate),
-                Middleware(Pressure, MOST, lambda path: self.meters.answered.labels(path, 429).inc()),
+                Middleware(Pressure, limits, lambda path: self.meters.answered.labels(path, 429).inc()),
             ],
             lifespan=self._lifespan,
             exception_handlers={HTTPException: explain},
@@ -203,7 +210,7 @@ class Gateway:
         traffic = self._rules.of_person(wanted.user_id)
         await self.commit(shown=_impressions(slate, wanted, colour, ts, traffic), met=given.met)
         self._arms.logged(given.met)
-        self._intake.served(slate)
+        self.intake.served(slate)
         return slate
 
     async def _rank(

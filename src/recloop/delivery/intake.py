@@ -60,8 +60,7 @@ class Intake:
     async def one(self, request: Request) -> Response:
         """``POST /feedback``."""
         body = await self._body(request, self._act, ACT_LIMIT)
-        rows = self._flagged(request, await self._judged([body]))
-        outcomes = await self._take(rows)
+        rows, outcomes = await self.told(request, [body])
         act = rows[0]
         if not isinstance(act, Arrival) or outcomes[0] == Outcome.CONFLICT:
             return _refused(rows, outcomes)
@@ -74,12 +73,16 @@ class Intake:
             why = f"{len(raw)} events in one request, {MOST_EVENTS} at most"
             await self._keep(why, {"rows": len(raw), "first": raw[0]})
             raise Problem(413, why, "body")
-        rows = self._flagged(request, await self._judged(raw))
-        outcomes = await self._take(rows)
+        rows, outcomes = await self.told(request, raw)
         taken = sum(outcomes.count(how) for how in (Outcome.NEW, Outcome.REPEATED, UNCONSENTED))
         if Outcome.CONFLICT in outcomes or (rows and not taken):
             return _refused(rows, outcomes)
         return _json(_account(rows, outcomes))
+
+    async def told(self, request: Request, raw: Sequence[object]) -> tuple[Judged, list[str]]:
+        """Acts as a request told them, each judged and on disk or in quarantine; and what became of each."""
+        rows = self._flagged(request, await self._judged(raw))
+        return rows, await self._take(rows)
 
     async def _body(self, request: Request, decoder: msgspec.json.Decoder[T], limit: int) -> T:
         """What was sent; where it cannot be understood, it is quarantined as it came."""

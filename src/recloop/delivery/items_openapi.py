@@ -7,7 +7,7 @@ from recloop.serving.openapi import GUARDED, WRONG, refusals
 
 EXAMPLE = {
     "item_id": "t00042",
-    "title": "Logo for cafés · 디자인",
+    "title": "Logo design for cafés · 카페를 위한 로고 디자인",
     "category": "design",
     "price": 120.0,
     "available": True,

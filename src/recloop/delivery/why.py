@@ -1,13 +1,15 @@
 """Why this item? In words, from what the log knows of the answer in which it was shown."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from recloop.delivery.outcomes import FALLBACK
-from recloop.store import find_items
+from recloop.schema.bilingual import TITLE, half
+from recloop.store import acted_on, find_items
 from recloop.store.consent import PERSONALISATION, allowed, words_of
-from recloop.store.tables import events, impressions
+from recloop.store.tables import impressions, items
 
 NAMED = 3  # items of the past that are named
 TEXTS = {
@@ -57,9 +59,15 @@ class Shown:
 
 
 def why(
-    engine: Engine, user_id: str, request_id: str, item_id: str, assumed: bool, language: str
+    engine: Engine,
+    user_id: str,
+    request_id: str,
+    item_id: str,
+    assumed: bool,
+    language: str,
+    called: Callable[[str], str] = str,
 ) -> list[str]:
-    """Sentences in ``en`` or ``ko``; ``assumed``: silence on consent was a yes.
+    """Sentences in ``en`` or ``ko``; ``assumed``: silence on consent was a yes; ``called`` names a category.
 
     They tell what went in and how it was drawn. What a network made of it cannot be told in words.
     """
@@ -71,17 +79,16 @@ def why(
         row = connection.execute(query).one_or_none()
         if row is None:
             return [TEXTS[language]["unknown"]]
-        before = (
-            (events.c.user_id == user_id) & (events.c.ts < row.ts) & events.c.kind.in_(("click", "purchase"))
-        )
-        may = allowed(words_of(engine, [user_id], row.ts).get(user_id, {}), {}, assumed)
-        acts = select(events.c.item_id).where(before).order_by(events.c.ts.desc(), events.c.seq.desc())
-        chosen = list(dict.fromkeys(connection.execute(acts.limit(50)).scalars()))
-    offers = {item.item_id: item for item in find_items(engine)}
-    category = offers[item_id].category if item_id in offers else ""
-    past = [(offers[one].title, offers[one].category) for one in chosen if one in offers and one != item_id]
+        offered = select(func.count()).select_from(items).where(~items.c.removed)
+        count = connection.execute(offered).scalar_one()
+    may = allowed(words_of(engine, [user_id], row.ts).get(user_id, {}), {}, assumed)
+    chosen = acted_on(engine, user_id, ("click", "purchase"), 50, row.ts)
+    offers = {item.item_id: item for item in find_items(engine, [item_id, *chosen])}
+    category = called(offers[item_id].category) if item_id in offers else ""
+    liked = [offers[one] for one in chosen if one in offers and one != item_id]
+    past = [(half(one.title, TITLE, language), called(one.category)) for one in liked]
     personal = PERSONALISATION in may
-    return sentences(Shown(row.policy, row.propensity, len(offers), category, past, personal), language)
+    return sentences(Shown(row.policy, row.propensity, count, category, past, personal), language)
 
 
 def sentences(shown: Shown, language: str) -> list[str]:

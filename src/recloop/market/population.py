@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recloop.market.wording import AUDIENCES, text_of, title_of
 from recloop.schema import Item, User
 
 TRADES = {
@@ -27,8 +28,6 @@ TRADES = {
     "marketing": ("Search advert", "Blog series", "Social media plan", "Newsletter", "Market study"),
     "writing": ("Cover letter", "Speech", "Press release", "Product text", "Script", "Letter"),
 }
-TRADES_KO = ("디자인", "프로그래밍", "번역", "레슨", "영상", "음악", "마케팅", "글쓰기")
-FOR = ("cafés", "start-ups", "small shops", "students", "families", "creators", "restaurants", "teams")
 REGIONS = ("Seoul", "Busan", "Incheon", "Daegu", "Daejeon", "Gwangju", "Jeju")
 DEVICES = ("phone", "desktop", "tablet")
 DEVICE_SHARES = (0.65, 0.28, 0.07)
@@ -87,22 +86,24 @@ def make_offers(count: int, topics: int, rng: np.random.Generator) -> Offers:
     stars = 4.3 + 0.3 * (0.6 * quality + 0.8 * rng.standard_normal(count))
     bold = bait + rng.standard_normal(count) > 0.8
     launch = EPOCH_US + _moments(count, LAUNCHED, DAYS * DAY_US, rng)
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, str], int] = {}
     records = []
     for i in range(count):
         category = names[trade[i] % len(names)]
-        title = f"{rng.choice(TRADES[category])} for {rng.choice(FOR)} · {TRADES_KO[trade[i] % len(names)]}"
-        seen[title] = seen.get(title, 0) + 1
+        named = str(rng.choice(TRADES[category])), str(rng.choice(AUDIENCES[category]))
+        earlier = seen.get(named, 0)
+        seen[named] = earlier + 1
         records.append(
             Item(
                 item_id=f"t{i:05d}",
-                title=title if seen[title] == 1 else f"{title} {seen[title]}",
+                title=title_of(*named, earlier),
                 category=category,
                 price=round(float(price[i]) * 50_000, -2),
                 attributes={
                     "rating": round(float(np.clip(stars[i], 1, 5)), 1),
                     "headline": "bold" if bold[i] else "plain",
                 },
+                text=text_of(category),
                 created_at=int(launch[i]),
             )
         )

@@ -15,7 +15,10 @@ EXAMPLES = {
     "Slate": {
         "request_id": "4f1c",
         "items": ["t00042", "t00007"],
-        "titles": ["Logo for cafés · 디자인", "Piano for families · 레슨"],
+        "titles": [
+            "Logo design for cafés · 카페를 위한 로고 디자인",
+            "Piano lessons for families · 가족을 위한 피아노 레슨",
+        ],
         "scores": [3.2, 2.9],
         "propensities": [0.41, 0.37],
         "policy": "dqn-0123456789",

@@ -9,8 +9,8 @@ from recloop.store.consent import PURPOSES, consented, set_consent, set_consents
 from recloop.store.engine import fault_of, open_store, recall, remember, upgrade_store
 from recloop.store.errors import StoreError
 from recloop.store.item_history import Version, items_as_of, items_at, versions_of
-from recloop.store.item_search import search_items
-from recloop.store.log import Exposure, Rows, Taken, append, history, popular, take, write
+from recloop.store.item_search import categories, search_items
+from recloop.store.log import Exposure, Rows, Taken, acted_on, append, history, popular, take, write
 from recloop.store.people import add_users, find_user, known
 from recloop.store.quarantine import Refused
 from recloop.store.repeats import Outcome
@@ -28,9 +28,11 @@ __all__ = [
     "Taken",
     "Version",
     "Writer",
+    "acted_on",
     "add_items",
     "add_users",
     "append",
+    "categories",
     "consented",
     "fault_of",
     "find_items",

@@ -35,6 +35,17 @@ def search_items(
         return [item_of(row) for row in connection.execute(query).mappings()]
 
 
+def categories(engine: Engine, limit: int = 60) -> list[str]:
+    """The first categories in their order; each costs one look at an index, however many items there are."""
+    least = select(func.min(items.c.category).label("name")).cte("found", recursive=True)
+    here = least.alias()
+    further = select(func.min(items.c.category)).where(items.c.category > here.c.name).scalar_subquery()
+    found = least.union_all(select(further).where(here.c.name.is_not(None)))
+    with engine.connect() as connection:
+        query = select(found.c.name).where(found.c.name.is_not(None)).limit(limit)
+        return list(connection.execute(query).scalars())
+
+
 def _matching(
     connection: Connection, asked: list[str], category: str | None, after: str, limit: int
 ) -> Sequence[str]:

@@ -1,7 +1,7 @@
 """The log of impressions and events, and what a request needs of it at once."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import (
@@ -174,6 +174,20 @@ def read_history(connection: Connection, user_id: str, limit: int, rating_positi
     """``history`` inside the caller's transaction."""
     given = {"user_id": user_id, "stars": rating_positive, "most": limit}
     return list(connection.execute(_HISTORY, given).scalars())
+
+
+def acted_on(
+    engine: Engine, user_id: str, kinds: Collection[str], limit: int, before: int = 2**62
+) -> list[str]:
+    """Different items of the person's last ``limit`` acts of these kinds before then (µs), newest first."""
+    query = (
+        select(events.c.item_id)
+        .where(events.c.user_id == user_id, events.c.ts < before, events.c.kind.in_(kinds))
+        .order_by(events.c.ts.desc(), events.c.seq.desc())
+        .limit(limit)
+    )
+    with engine.connect() as connection:
+        return list(dict.fromkeys(connection.execute(query).scalars()))
 
 
 def popular(engine: Engine, limit: int, rating_positive: float) -> list[str]:

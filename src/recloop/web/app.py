@@ -15,15 +15,12 @@ from recloop.settings import Params, Places, load_params, places, require_tokens
 from recloop.settings.tokens import FEEDBACK, READ
 from recloop.store import open_store
 from recloop.store.vault import open_vault
+from recloop.web import shop
 from recloop.web.dashboard import Dashboard
 from recloop.web.pages import STATIC
 from recloop.web.snippet import SNIPPET
-from recloop.web.storefront import Storefront
 
-SCOPES = {
-    "/": READ,
-    "/consent": FEEDBACK,
-    "/why": READ,
+SCOPES = shop.SCOPES | {
     "/dashboard": READ,
     "/dashboard/live": READ,
     "/static/*": OPEN,
@@ -50,8 +47,8 @@ def create(where: Places, params: Params) -> Starlette:
     assumed = where.consent == "assumed"
     door = Door(engine, params.privacy.terms.model_dump(), assumed, vault() if where.accounts else None)
     gateway = Gateway(engine, params, tokens, free, rate, slot_token, where.internal, door)
-    pages = [*Storefront(gateway).routes, *Dashboard(gateway).routes, STATIC, SNIPPET]
-    return gateway.app([*Persons(engine, door, vault).routes, *pages], persons.SCOPES | SCOPES)
+    pages = [*shop.routes(gateway, vault), *Dashboard(gateway).routes, STATIC, SNIPPET]
+    return gateway.app([*Persons(engine, door, vault).routes, *pages], persons.SCOPES | SCOPES, shop.MOST)
 
 
 def from_environment() -> Starlette:
