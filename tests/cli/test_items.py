@@ -110,7 +110,7 @@ def test_a_line_that_is_no_json_costs_that_line_alone(engine, tmp_path):
     ("name", "content", "said"),
     [
         ("items.txt", b"", "is none of .csv, .jsonl, .parquet"),
-        ("items.csv", b"item_id,titel\na,b\n", "has a column 'titel'; items have item_id, title"),
+        ("items.csv", b"item_id,titel\na,b\n", "has a column 'titel'; the fields are item_id, title"),
         ("items.csv", b"item_id,title\na,\xff\n", "cannot read"),
         ("items.parquet", b"PAR1 but no more", "cannot read"),
     ],

@@ -75,7 +75,7 @@ def import_consents(
         DatasetError: as ``read_rows``.
     """
     report = ConsentsReport()
-    for rows in read_rows(path, "consents", Said.model_fields, progress):
+    for rows in read_rows(path, Said.model_fields, progress):
         wrong: dict[int, Unfit] = {}
         places, said = [], []
         for place, one in parse_consents(rows, terms, now_us()):

@@ -51,7 +51,7 @@ def import_items(engine: Engine, path: Path, progress: bool = True) -> ItemsRepo
         DatasetError: as ``read_rows``.
     """
     report = ItemsReport()
-    for rows in read_rows(path, "items", Item.model_fields, progress):
+    for rows in read_rows(path, Item.model_fields, progress):
         good, wrong = parse_items(rows)
         refused = [
             Refused(FILE, "item", why, {"file": path.name, "row": report.read + n + 1, "item": rows[n]})

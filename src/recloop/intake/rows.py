@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -16,13 +16,10 @@ from recloop.intake.source import ROWS_AT_ONCE, DatasetError
 OBJECT = "attributes"  # a field that is a JSON object where it stands as text
 
 
-def read_rows(
-    path: Path, what: str, fields: Collection[str], progress: bool = True
-) -> Iterator[list[object]]:
+def read_rows(path: Path, fields: Collection[str], progress: bool = True) -> Iterator[list[object]]:
     """The rows of a ``.csv``, ``.jsonl`` or ``.parquet`` file; what is no row of fields stays as it is.
 
-    A CSV has the fields' names in its first line. An empty field is absent, and so is a null. ``what`` the rows are
-    is for messages.
+    A CSV has the fields' names in its first line. An empty field is absent, and so is a null.
 
     Raises:
         DatasetError: the file cannot be read, is of no known kind, or has a column beyond ``fields``.
@@ -33,7 +30,7 @@ def read_rows(
         size, quiet, read = path.stat().st_size, not progress, 0
         with tqdm(desc=f"import {path.name}", total=size, unit="B", unit_scale=True, mininterval=1,
                   disable=quiet) as bar:  # fmt: skip
-            for rows, come in READERS[path.suffix](path, what, fields):
+            for rows, come in READERS[path.suffix](path, fields):
                 yield rows
                 read += len(rows)
                 bar.set_postfix(rows=read, refresh=False)
@@ -43,7 +40,7 @@ def read_rows(
         raise DatasetError(why) from error
 
 
-def _csv(path: Path, what: str, fields: Collection[str]) -> Iterator[tuple[list[object], int]]:
+def _csv(path: Path, fields: Collection[str]) -> Iterator[tuple[list[object], int]]:
     with path.open("rb") as raw:
         rows = csv.DictReader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""))
         if unknown := [name for name in rows.fieldnames or [] if name not in fields]:
@@ -95,4 +92,5 @@ def _parsed(text: str | bytes) -> object:
         return text if isinstance(text, str) else text.decode(errors="replace").strip()
 
 
-READERS = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
+Reader = Callable[[Path, Collection[str]], Iterator[tuple[list[object], int]]]
+READERS: dict[str, Reader] = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
