@@ -12,8 +12,10 @@ import pandas as pd
 import polars as pl
 
 from recloop.features import Acts, Catalogue, Steps
-from recloop.features.build import _records, _share, fit_spec
+from recloop.features.build import _records, _share
+from recloop.features.fit import fit_spec
 from recloop.features.items import item_features
+from recloop.features.people import People
 from recloop.schema import User
 from recloop.settings.params import FeatureParams, RewardParams
 
@@ -34,8 +36,9 @@ def build_on_pandas(valid: Path, out: Path, params: FeatureParams, reward: Rewar
         for row in users.drop(columns="created_at").to_dict("records")
     }
     known = pl.read_parquet(valid / "items.parquet").sort("item_id")
-    devices = pl.DataFrame({"device": requests["device"].to_list()})
-    spec = fit_spec([p for u, p in people.items() if u not in held_out], known, devices, params, reward)
+    devices = set(requests.loc[~requests["user_id"].isin(held_out), "device"])
+    fitted = People.of([p for u, p in people.items() if u not in held_out])
+    spec = fit_spec(fitted, devices, items["item_id"].to_list(), params, reward)
     out.mkdir(parents=True, exist_ok=True)
     spec.save(out / "spec.json")
     for name in ("train", "test"):

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from recloop.features.people import People
 from recloop.schema import User
 
 AGE_EDGES = (18, 25, 35, 45, 55, 65)
@@ -95,24 +96,29 @@ class FeatureSpec(BaseModel):
 
     def profiles(self, users: Iterable[User | None]) -> np.ndarray:
         """float32 (B, P): the rows that ``profile`` gives, column by column for many people at once."""
-        people = list(users)
-        rows, matrix = np.arange(len(people)), np.zeros((len(people), self.profile_size), np.float32)
-        ages = np.array([np.nan if u is None or u.age is None else u.age for u in people], float)
-        band = np.searchsorted(AGE_EDGES, ages, side="right")
-        matrix[rows, np.where(np.isnan(ages), len(AGE_EDGES) + 1, band)] = 1
+        return self.matrix(People.of(users))
+
+    def matrix(self, people: People) -> np.ndarray:
+        """float32 (B, P): the profiles of these people."""
+        rows, matrix = (
+            np.arange(len(people.ages)),
+            np.zeros((len(people.ages), self.profile_size), np.float32),
+        )
+        band = np.searchsorted(AGE_EDGES, people.ages, side="right")
+        matrix[rows, np.where(np.isnan(people.ages), len(AGE_EDGES) + 1, band)] = 1
         at = len(AGE_EDGES) + 2
-        for name, values in self.categories.items():
-            places: dict[str | None, int] = {value: i for i, value in enumerate(values)}
-            other = len(values)
-            found = [other if u is None else places.get(_column(u, name), other) for u in people]
-            matrix[rows, at + np.array(found, np.int64)] = 1
-            at += other + 1
+        for name, words in self.categories.items():
+            places: dict[str | None, int] = {word: i for i, word in enumerate(words)}
+            values, which = people.column(name)
+            found = [places.get(v, len(words)) if isinstance(v, str) else len(words) for v in values]
+            matrix[rows, at + np.array(found, np.int64)[which]] = 1
+            at += len(words) + 1
         for name, scale in self.scales.items():
-            told = [None if u is None else u.attributes.get(name) for u in people]
-            known = np.array([isinstance(value, int | float) for value in told], bool)
-            numbers = np.array([v if k else scale.mean for v, k in zip(told, known, strict=True)], float)
-            matrix[:, at] = np.clip((numbers - scale.mean) / scale.std, -FARTHEST, FARTHEST)
-            matrix[:, at + 1] = ~known
+            values, which = people.column(name)
+            known = np.array([isinstance(value, int | float) for value in values], bool)
+            numbers = np.array([v if k else scale.mean for v, k in zip(values, known, strict=True)], float)
+            matrix[:, at] = np.clip((numbers - scale.mean) / scale.std, -FARTHEST, FARTHEST)[which]
+            matrix[:, at + 1] = ~known[which]
             at += 2
         return matrix
 
@@ -120,15 +126,15 @@ class FeatureSpec(BaseModel):
         """float32 (C,): hour and weekday on the circle, one-hot device; ``ts`` in µs since 1970, UTC."""
         return self.contexts([device], np.array([ts], np.int64))[0]
 
-    def contexts(self, devices: Sequence[str], ts: np.ndarray) -> np.ndarray:
-        """float32 (B, C) for int64 (B,) ``ts`` in µs since 1970, UTC."""
+    def contexts(self, devices: Sequence[str], ts: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
+        """float32 (B, C) for int64 (B,) ``ts`` in µs since 1970, UTC; ``which``: whose index in ``devices``."""
         day = ts % DAY_US / DAY_US * math.tau
         week = (ts // DAY_US + 3) % 7 / 7 * math.tau  # 1970-01-01 was a Thursday
         places = {device: i for i, device in enumerate(self.devices)}
         matrix = np.zeros((len(ts), self.context_size), np.float32)
         matrix[:, :4] = np.stack([np.sin(day), np.cos(day), np.sin(week), np.cos(week)], 1)
-        other = len(self.devices)
-        matrix[np.arange(len(ts)), [4 + places.get(device, other) for device in devices]] = 1
+        used = np.array([4 + places.get(device, len(self.devices)) for device in devices], np.int64)
+        matrix[np.arange(len(ts)), used if which is None else used[which]] = 1
         return matrix
 
     def history_indices(self, item_ids: Sequence[str]) -> np.ndarray:
