@@ -8,7 +8,7 @@ import pytest
 
 from recloop.evaluation import sampler_for
 from recloop.features import FeatureSpec
-from recloop.features.spec import Scale
+from recloop.features.scale import Scale
 from recloop.policy import Policy, Sampler
 from recloop.schema import User
 

@@ -5,14 +5,17 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from recloop.features import log
-from recloop.features.fit import fit_spec, read_people
-from recloop.features.items import item_features
+from recloop.features.factors import behaviour
+from recloop.features.fit import fit_encodings, fit_spec, read_people
 from recloop.features.log import Positive, Reader, Requests
+from recloop.features.people import People
+from recloop.features.select import describe, judge_columns
 from recloop.features.spec import FeatureSpec
 from recloop.features.steps import Acts, Catalogue, Steps
 from recloop.settings.params import FeatureParams, RewardParams
@@ -28,7 +31,7 @@ class NoDataError(ValueError):
 
 def build_features(
     valid: Path, out: Path, params: FeatureParams, reward: RewardParams, spread: Spread = map
-) -> dict[str, int | float]:
+) -> dict[str, Any]:
     """Write ``spec.json``, ``items.npz``, ``items.json`` and per split ``train.npz``, ``train_acts.npz``.
 
     ``spread`` computes the shards, like ``map``, wherever it likes. Returns key figures.
@@ -54,7 +57,7 @@ def build_features(
     for name, count in (("train", train), ("test", len(people) - train)):
         if not count:
             raise NoDataError(f"no requests in the {name} split: more people are needed than {len(people)}")
-    shards = min(max(1, -(-rows // SHARD_ROWS)), len(people))
+    shards = min(max(1, -(-rows // SHARD_ROWS), params.num_workers), len(people))
     ends = [len(people) * i // shards for i in range(shards + 1)]
     parts = [people[start:end] for start, end in pairwise(ends)]
     reader = Reader(valid, items["item_id"], devices, reward, shards > 1)
@@ -67,29 +70,52 @@ def build_features(
         how="diagonal",
     ).with_row_index("row")
     told = read_people(everyone)
-    fitted = (
-        everyone.filter(~pl.col("row").is_between(train, len(people) - 1)).sort("user_id")["row"].to_numpy()
-    )
-    used = np.unique(requests.device[requests.row < train])
-    spec = fit_spec(
-        told.take(fitted), devices.gather(used).to_list(), items["item_id"].to_list(), params, reward
+    learnt = everyone.filter(~pl.col("row").is_between(train, len(people) - 1)).sort("user_id")["row"]
+    spec, about = _fit(
+        told, learnt.to_numpy(), train, requests, devices, records := _records(items), params, reward
     )
     out.mkdir(parents=True, exist_ok=True)
     spec.save(out / "spec.json")
     profiles = spec.matrix(told)
-    figures: dict[str, int | float] = {"items": len(spec.item_ids), "profile_size": spec.profile_size}
+    figures: dict[str, Any] = {"items": len(spec.item_ids), "profile_size": spec.profile_size}
     for name, first, end in (("train", 0, train), ("test", train, len(people))):
         done = acts.of(first, end)
         mine = Acts(done.row.astype(np.int64), done.item.astype(np.int64), done.ts)
         mine.save(out / f"{name}_acts.npz")
-        steps = _steps(requests.of(first, end), mine, profiles[first:end], reader.devices, spec, params)
+        steps = _steps(requests.of(first, end), mine, profiles[first:end], devices.to_list(), spec, params)
         steps.save(out / f"{name}.npz")
         figures[f"{name}_requests"] = len(steps)
         if name == "train":
             figures["train_sessions"] = int(steps.session[-1]) + 1
-            _catalogue(items, mine).save(out / "items.npz")
-    (out / "items.json").write_text(json.dumps(_records(items), ensure_ascii=False) + "\n")
-    return figures | {"mean_reward": float(requests.reward.mean())}
+            catalogue = _catalogue(records, spec, mine, params)
+            catalogue.save(out / "items.npz")
+    (out / "items.json").write_text(json.dumps(records, ensure_ascii=False) + "\n")
+    return figures | {"mean_reward": float(requests.reward.mean())} | about
+
+
+def _fit(
+    people: People,
+    learnt: np.ndarray,
+    train: int,
+    requests: Requests,
+    devices: pl.Series,
+    items: list[dict],
+    params: FeatureParams,
+    reward: RewardParams,
+) -> tuple[FeatureSpec, dict[str, Any]]:
+    """From the rows ``learnt`` of people, of whom the first ``train`` were shown something; with a report."""
+    shown = requests.of(0, train)
+    count, worth, acted = (
+        np.bincount(shown.row, weights, minlength=train)
+        for weights in (None, shown.reward, shown.clicked >= 0)
+    )
+    judged = people.take(np.arange(train))
+    columns = judge_columns(judged, count, acted, params.selection)
+    left_out = {name for name, verdict in columns.items() if not verdict["kept"]}
+    used = set(devices.gather(np.unique(shown.device)))
+    spec = fit_spec(people.take(learnt).without(left_out), used, items, params, reward)
+    spec = spec.model_copy(update={"encodings": fit_encodings(judged, count, worth, params)})
+    return spec, {"columns": columns, "cleaning": describe(people.take(learnt), spec)}
 
 
 def _share(user_id: str) -> float:
@@ -105,10 +131,15 @@ def _records(items: pl.DataFrame) -> list[dict]:
     ]
 
 
-def _catalogue(items: pl.DataFrame, acts: Acts) -> Catalogue:
+def _catalogue(items: list[dict], spec: FeatureSpec, acts: Acts, params: FeatureParams) -> Catalogue:
     popularity = np.bincount(acts.item, minlength=len(items)).astype(np.float32)
-    features, groups = item_features(items)
-    return Catalogue(features, popularity, items["available"].to_numpy(), groups)
+    assert spec.items is not None
+    features, groups = spec.items.matrix(items)
+    if params.behaviour:
+        liked = behaviour(acts.user, acts.item, len(items), params.behaviour)
+        features = np.concatenate([features, liked], 1)
+        groups = np.append(groups, np.full(params.behaviour, "behaviour"))
+    return Catalogue(features, popularity, np.array([item["available"] for item in items]), groups)
 
 
 def _steps(

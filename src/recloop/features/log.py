@@ -1,4 +1,4 @@
-"""The log as arrays, by person and time: Polars reads and turns ids into numbers, numpy puts rows into slates.
+"""The log as arrays, by person and time: Polars turns ids into numbers, numpy puts rows into slates.
 
 People are taken in shards, a stretch of them each, wherever a shard is computed; its rows follow those of the
 shard before, so that how many there are changes no byte.
@@ -108,13 +108,11 @@ class Reader:
         place[order] = np.arange(len(order))
         shape = (len(order), int(lengths.max()))
         at = np.repeat(place * shape[1] - begins, lengths) + np.arange(len(ts))
-
-        def spread(values: np.ndarray, fill: float) -> np.ndarray:
-            matrix = np.full(shape, fill, values.dtype)
-            matrix.ravel()[at] = values
-            return matrix
-
-        matrices = spread(item, len(self.items)), spread(propensity, np.nan), spread(position, -1)
+        matrices = (
+            _spread(shape, at, item, len(self.items)),
+            _spread(shape, at, propensity, np.nan),
+            _spread(shape, at, position, -1),
+        )
         del item, position, propensity, ts, at
         places = head.select("request_id", place=pl.Series(place, dtype=pl.Int32))
         fed, positive = self._acts(people, places, matrices[0])
@@ -214,6 +212,12 @@ def _places(ids: pl.Series, places: pl.DataFrame) -> np.ndarray:
     found = asked.join(places, on="request_id", how="left", maintain_order="left")["place"]
     numbers = np.append(np.int32(-1), found.fill_null(-1).to_numpy())  # nulls that begin the log are no start
     return numbers[np.cumsum(starts, dtype=np.int32)]
+
+
+def _spread(shape: tuple[int, int], at: np.ndarray, values: np.ndarray, fill: float) -> np.ndarray:
+    matrix = np.full(shape, fill, values.dtype)
+    matrix.ravel()[at] = values
+    return matrix
 
 
 def _begins(shown: pl.DataFrame) -> np.ndarray | None:
