@@ -44,6 +44,13 @@ class QualityParams(Section):
     tolerated_share: Share
 
 
+class IntegrationParams(Section):
+    people: tuple[tuple[str, ...], ...] = (("external_id",), ("email",), ("phone",))
+    items: tuple[tuple[str, ...], ...] = (("external_id",), ("title", "seller"))
+    calling_code: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,2}$")] = "82"
+    most: Annotated[int, Field(ge=2)] = 20
+
+
 class TargetEncodingParams(Section):
     columns: tuple[str, ...] = ()
     folds: Annotated[int, Field(ge=2)] = 5
@@ -255,6 +262,7 @@ class Params(Section):
     market: MarketParams
     reward: RewardParams
     quality: QualityParams
+    integration: IntegrationParams = IntegrationParams()
     features: FeatureParams
     user_model: UserModelParams
     agent: AgentParams
