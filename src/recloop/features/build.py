@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from recloop.features.log import Positive, Reader, Requests
 from recloop.features.people import People
 from recloop.features.select import describe, judge_columns
 from recloop.features.spec import FeatureSpec
-from recloop.features.steps import Acts, Catalogue, Steps
+from recloop.features.steps import Acts, Catalogue, write_arrays
 from recloop.settings.params import FeatureParams, RewardParams
 
 SHARD_ROWS = 12_000_000  # impressions of the people whose requests are joined at once
@@ -79,14 +79,16 @@ def build_features(
     profiles = spec.matrix(told)
     figures: dict[str, Any] = {"items": len(spec.item_ids), "profile_size": spec.profile_size}
     for name, first, end in (("train", 0, train), ("test", train, len(people))):
-        done = acts.of(first, end)
-        mine = Acts(done.row.astype(np.int64), done.item.astype(np.int64), done.ts)
+        liked = acts.of(first, end)
+        mine = Acts(liked.row.astype(np.int64), liked.item.astype(np.int64), liked.ts)
         mine.save(out / f"{name}_acts.npz")
-        steps = _steps(requests.of(first, end), mine, profiles[first:end], devices.to_list(), spec, params)
-        steps.save(out / f"{name}.npz")
-        figures[f"{name}_requests"] = len(steps)
+        part = requests.of(first, end)
+        session, done = _sessions(part, params)
+        rows = _steps(part, mine, profiles[first:end], devices.to_list(), spec, session, done)
+        write_arrays(out / f"{name}.npz", rows)
+        figures[f"{name}_requests"] = len(session)
         if name == "train":
-            figures["train_sessions"] = int(steps.session[-1]) + 1
+            figures["train_sessions"] = int(session[-1]) + 1
             catalogue = _catalogue(records, spec, mine, params)
             catalogue.save(out / "items.npz")
     (out / "items.json").write_text(json.dumps(records, ensure_ascii=False) + "\n")
@@ -142,32 +144,36 @@ def _catalogue(items: list[dict], spec: FeatureSpec, acts: Acts, params: Feature
     return Catalogue(features, popularity, np.array([item["available"] for item in items]), groups)
 
 
+def _sessions(log: Requests, params: FeatureParams) -> tuple[np.ndarray, np.ndarray]:
+    """``session`` and ``done`` of ``Steps``."""
+    first = np.append(True, log.row[1:] != log.row[:-1])
+    starts = first | np.append(True, np.diff(log.ts) > int(params.session_gap_minutes * 60e6))
+    return np.cumsum(starts) - 1, np.append(starts[1:], True)
+
+
 def _steps(
     log: Requests,
     acts: Acts,
     profiles: np.ndarray,
-    devices: Sequence[str],
+    devices: list[str],
     spec: FeatureSpec,
-    params: FeatureParams,
-) -> Steps:
-    user, ts = log.row.astype(np.int64), log.ts
-    first = np.append(True, user[1:] != user[:-1])
-    starts = first | np.append(True, np.diff(ts) > int(params.session_gap_minutes * 60e6))
-    width = int((log.position >= 0).any(0).sum())
-    return Steps(
-        user=user,
-        session=np.cumsum(starts) - 1,
-        ts=ts,
-        profile=profiles[user],
-        context=spec.contexts(devices, ts, log.device),
-        history=_history(acts, user, ts, spec),
-        slate=log.slate[:, :width].astype(np.int64),
-        propensity=log.propensity[:, :width],
-        position=log.position[:, :width].astype(np.int64),
-        clicked=log.clicked,
-        reward=log.reward.astype(np.float32),
-        done=np.append(starts[1:], True),
-    )
+    session: np.ndarray,
+    done: np.ndarray,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of ``Steps``, in its order."""
+    user, width = log.row.astype(np.int64), int((log.position >= 0).any(0).sum())
+    yield "user", user
+    yield "session", session
+    yield "ts", log.ts
+    yield "profile", profiles[user]
+    yield "context", spec.contexts(devices, log.ts, log.device)
+    yield "history", _history(acts, user, log.ts, spec)
+    yield "slate", log.slate[:, :width].astype(np.int64)
+    yield "propensity", log.propensity[:, :width]
+    yield "position", log.position[:, :width].astype(np.int64)
+    yield "clicked", log.clicked
+    yield "reward", log.reward.astype(np.float32)
+    yield "done", done
 
 
 def _history(acts: Acts, user: np.ndarray, ts: np.ndarray, spec: FeatureSpec) -> np.ndarray:

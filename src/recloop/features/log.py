@@ -5,9 +5,10 @@ shard before, so that how many there are changes no byte.
 """
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -91,6 +92,15 @@ class Reader:
 
     def __call__(self, people: pl.DataFrame) -> tuple[Requests, Positive]:
         """``people``: their ``user_id`` and ``row``, which ascends."""
+        with ThreadPoolExecutor(1) as beside:
+            reading = beside.submit(self._acts, people)
+            requests, places = self._requests(people)
+            acts, positive = reading.result()
+        clicked, reward = self._feedback(requests["slate"], _places(acts.pop("request_id"), places), **acts)
+        return Requests(**requests, clicked=clicked, reward=reward), positive
+
+    def _requests(self, people: pl.DataFrame) -> tuple[dict[str, np.ndarray], pl.DataFrame]:
+        """The arrays that say what was shown; and the ``place`` of each ``request_id`` in them."""
         shown = self._rows("impressions", people, "request_id", "position", "item_id", "propensity", "device")
         if (begins := _begins(shown)) is None:
             begins = _begins(shown := shown.sort("request_id", "position"))
@@ -104,19 +114,19 @@ class Reader:
         if (order := _order(row, first)) is None:
             order = np.lexsort((head["request_id"].rank("ordinal").to_numpy(), first, row))
         lengths = np.diff(begins, append=len(ts))
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
+        place = np.empty(len(order), np.int32)
+        place[order] = np.arange(len(order), dtype=np.int32)
         shape = (len(order), int(lengths.max()))
-        at = np.repeat(place * shape[1] - begins, lengths) + np.arange(len(ts))
-        matrices = (
-            _spread(shape, at, item, len(self.items)),
-            _spread(shape, at, propensity, np.nan),
-            _spread(shape, at, position, -1),
-        )
-        del item, position, propensity, ts, at
-        places = head.select("request_id", place=pl.Series(place, dtype=pl.Int32))
-        fed, positive = self._acts(people, places, matrices[0])
-        return Requests(row[order], first[order], device[order], *matrices, *fed), positive
+        at = np.repeat(place * np.int64(shape[1]) - begins, lengths) + np.arange(len(ts))
+        arrays = {
+            "row": row[order],
+            "ts": first[order],
+            "device": device[order],
+            "slate": _spread(shape, at, item, len(self.items)),
+            "propensity": _spread(shape, at, propensity, np.nan),
+            "position": _spread(shape, at, position, -1),
+        }
+        return arrays, head.select("request_id", place=pl.Series(place))
 
     def _rows(self, table: str, people: pl.DataFrame, *columns: str) -> pl.DataFrame:
         found = scan(self.valid, table)
@@ -124,10 +134,8 @@ class Reader:
             found = found.join(people.lazy(), on="user_id", how="semi", maintain_order="left")
         return found.select("user_id", *columns, pl.col("ts").dt.epoch("us")).collect()
 
-    def _acts(
-        self, people: pl.DataFrame, places: pl.DataFrame, slate: np.ndarray
-    ) -> tuple[tuple[np.ndarray, np.ndarray], Positive]:
-        """``clicked`` and ``reward`` of the requests in their places; and the positive acts."""
+    def _acts(self, people: pl.DataFrame) -> tuple[dict[str, Any], Positive]:
+        """``request_id``, ``item``, ``kind`` and ``ts`` of all acts; and the positive ones in order."""
         acts = self._rows("events", people, "item_id", "kind", "value", "request_id")
         item, kind = _numbers(acts["item_id"], self.items), _numbers(acts["kind"], pl.Series(KINDS))
         ts = acts["ts"].to_numpy()
@@ -135,16 +143,15 @@ class Reader:
         kind[(kind == RATING) & pleased] = CLICK  # which is what these stars are worth
         wanted = np.flatnonzero((kind == CLICK) & (item >= 0))
         person = _numbers(acts["user_id"].gather(wanted), people["user_id"])
-        wanted, person = wanted[person >= 0], person[person >= 0]
+        if (person < 0).any():
+            wanted, person = wanted[person >= 0], person[person >= 0]
         row = people["row"].to_numpy()[person]
         if (order := _order(row, ts[wanted])) is None:
             ids = self._rows("events", people, "event_id")["event_id"].gather(wanted)
             order = np.lexsort((ids.rank("ordinal").to_numpy(), ts[wanted], row))
         wanted = wanted[order]
         positive = Positive(row[order], item[wanted], ts[wanted])
-        request = _places(acts["request_id"], places)
-        del acts
-        return self._feedback(slate, request, item, kind, ts), positive
+        return {"request_id": acts["request_id"], "item": item, "kind": kind, "ts": ts}, positive
 
     def _feedback(
         self, slate: np.ndarray, request: np.ndarray, item: np.ndarray, kind: np.ndarray, ts: np.ndarray

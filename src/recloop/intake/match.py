@@ -1,11 +1,11 @@
 """Several sources into one: which records are the same person or item, by declared rules.
 
 A rule is some columns; records that agree in all of them are one. Rules are tried in their order, strongest
-first. Where a stronger rule tells two of those who agree apart (both know its columns, and share no value), the
-weaker one says nothing of any of them: a conflict. What is linked does not depend on the order of rows.
+first. Where a stronger rule tells two of those who agree apart (both know its columns, and share no value),
+the weaker one says nothing of any of them: a conflict. The order of rows is no matter.
 
-Contact data (``email``, ``phone``) is normalised and hashed before it is compared; a SHA-256 in hex is taken for
-the hash of a normalised value. Neither the links nor the report hold any of it.
+Contact data (``email``, ``phone``) is normalised and hashed before it is compared; a SHA-256 in hex is taken
+for the hash of a normalised value. Neither the links nor the report hold any of it.
 """
 
 import csv
@@ -142,7 +142,7 @@ def link(
 
 
 def merged(rows: Iterable[Row], links: Links, sources: Sequence[str], key: str) -> list[dict[str, str]]:
-    """Each person or item once, by name: every column as the first source says that knows it, no contact data."""
+    """Each person or item once: a column is what the first source that knows it says; no contact data."""
     found: dict[str, dict[str, str]] = {}
     for row in sorted(rows):
         columns = {name: value for name, value in row.columns.items() if name not in HASHED}
