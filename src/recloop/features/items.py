@@ -1,4 +1,4 @@
-"""How an item becomes features: category, price, attributes, and the words of its texts.
+"""How an item becomes features: category, price, attributes, and the words of its description.
 
 Words are hashed with signs (Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML
 2009): each adds sign(word) to column hash(word), so that words that share a column cancel on average. A row
@@ -57,7 +57,7 @@ class Column(BaseModel):
 
 
 class Text(BaseModel):
-    """Hashed words of title and text.
+    """Hashed words of the description; not of the title, which may be newer than the acts (``item_times``).
 
     Attributes:
         columns: C, of the hashing.
@@ -74,7 +74,7 @@ class Text(BaseModel):
             part = items[start : start + CHUNK]
             matrix = np.zeros((len(part), self.columns))
             for row, item in zip(matrix, part, strict=True):
-                for word in WORD.findall(f"{item['title']} {item['text'] or ''}".lower()):
+                for word in WORD.findall((item["text"] or "").lower()):
                     number, sign = _hash(word)
                     row[number % self.columns] += sign
             length = np.linalg.norm(matrix, axis=1, keepdims=True)

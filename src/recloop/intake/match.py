@@ -13,7 +13,7 @@ import hashlib
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -79,11 +79,10 @@ def read_rows(path: Path, source: int, key: str) -> list[Row]:
     Raises:
         DatasetError: it cannot be read, has no such column, or an id is missing or there twice.
     """
-    readers = {".csv": _csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson}
+    if path.suffix not in READERS:
+        raise DatasetError(f"{path} is none of {', '.join(READERS)}")
     try:
-        table = readers[path.suffix](path)
-    except KeyError:
-        raise DatasetError(f"{path} is none of {', '.join(readers)}") from None
+        table = READERS[path.suffix](path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DatasetError(f"cannot read {path}: {error}") from error
     if key not in table.columns:
@@ -112,7 +111,9 @@ def link(
     keys = {rule: [_key(row, rule, country) for row in known] for rule in rules}
     group = list(range(len(known)))  # of each row; a group is named by its first row
     members = {i: [i] for i in group}
-    values = [{rule: {key[i]} if key[i] else set() for rule, key in keys.items()} for i in group]
+    values: list[dict[Rule, set[Key | None]]] = [
+        {rule: {key[i]} - {None} for rule, key in keys.items()} for i in group
+    ]
     report = {"+".join(rule): RuleReport() for rule in rules}
     conflicts = []
     for rank, rule in enumerate(rules):
@@ -152,7 +153,7 @@ def merged(rows: Iterable[Row], links: Links, sources: Sequence[str], key: str) 
 
 
 def _apart(
-    groups: Sequence[int], values: Sequence[Mapping[Rule, set[Key]]], stronger: Sequence[Rule]
+    groups: Sequence[int], values: Sequence[Mapping[Rule, set[Key | None]]], stronger: Sequence[Rule]
 ) -> tuple[int, int] | None:
     """The first two groups that a stronger rule tells apart."""
     for one, two in combinations(groups, 2):
@@ -201,3 +202,10 @@ def _phone(text: str, country: str) -> str:
 
 def _csv(path: Path) -> pl.DataFrame:
     return pl.read_csv(path, infer_schema=False)
+
+
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".csv": _csv,
+    ".parquet": pl.read_parquet,
+    ".jsonl": pl.read_ndjson,
+}
