@@ -39,7 +39,7 @@ def test_inner_products_of_hashed_texts_are_those_of_the_words():
     spec = fit_items(rows, params(text=TextParams(columns=4096)))
     matrix, groups = spec.matrix(rows)
     ours = matrix[:, groups == "text"]
-    peer = HashingVectorizer(n_features=2**18, token_pattern=r"(?u)\w+")
+    peer = HashingVectorizer(n_features=2**14, token_pattern=r"(?u)\w+")
     theirs = peer.fit_transform([row["text"] or "" for row in rows]).toarray()
     np.testing.assert_allclose(ours @ ours.T, theirs @ theirs.T, atol=1e-5)
     told = [row["text"] is not None for row in rows]
