@@ -1,4 +1,4 @@
-"""The steps that params.yaml declares: the same in serving as in training, fitted on the train split alone."""
+"""Steps that params.yaml declares: the same in serving as in training, fitted on the train split alone."""
 
 import json
 from pathlib import Path

@@ -143,11 +143,14 @@ class FeatureSpec(BaseModel):
 
     def contexts(self, devices: Sequence[str], ts: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
         """float32 (B, C) for int64 (B,) ``ts`` in µs since 1970, UTC; ``which``: index in ``devices``."""
-        day = ts % DAY_US / DAY_US * math.tau
-        week = (ts // DAY_US + 3) % 7 / 7 * math.tau  # 1970-01-01 was a Thursday
+        days, moment = np.divmod(ts, DAY_US)
+        day = moment / DAY_US * math.tau
+        week = np.arange(7) / 7 * math.tau
+        weekday = (days + 3) % 7  # 1970-01-01 was a Thursday
         places = {device: i for i, device in enumerate(self.devices)}
         matrix = np.zeros((len(ts), self.context_size), np.float32)
-        matrix[:, :4] = np.stack([np.sin(day), np.cos(day), np.sin(week), np.cos(week)], 1)
+        matrix[:, 0], matrix[:, 1] = np.sin(day), np.cos(day)
+        matrix[:, 2:4] = np.stack([np.sin(week), np.cos(week)], 1)[weekday]
         used = np.array([4 + places.get(device, len(self.devices)) for device in devices], np.int64)
         matrix[np.arange(len(ts)), used if which is None else used[which]] = 1
         return matrix
