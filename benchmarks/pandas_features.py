@@ -12,8 +12,9 @@ import pandas as pd
 import polars as pl
 
 from recloop.features import Acts, Catalogue, Steps
-from recloop.features.build import _records, _share, fit_spec
-from recloop.features.items import item_features
+from recloop.features.build import _records, _share
+from recloop.features.fit import fit_spec
+from recloop.features.people import People
 from recloop.schema import User
 from recloop.settings.params import FeatureParams, RewardParams
 
@@ -33,9 +34,10 @@ def build_on_pandas(valid: Path, out: Path, params: FeatureParams, reward: Rewar
         row["user_id"]: User.model_construct(**{**row, "attributes": json.loads(row["attributes"])})
         for row in users.drop(columns="created_at").to_dict("records")
     }
-    known = pl.read_parquet(valid / "items.parquet").sort("item_id")
-    devices = pl.DataFrame({"device": requests["device"].to_list()})
-    spec = fit_spec([p for u, p in people.items() if u not in held_out], known, devices, params, reward)
+    devices = set(requests.loc[~requests["user_id"].isin(held_out), "device"])
+    fitted = People.of([p for u, p in people.items() if u not in held_out])
+    records = _records(pl.read_parquet(valid / "items.parquet").sort("item_id"))
+    spec = fit_spec(fitted, devices, records, params, reward)
     out.mkdir(parents=True, exist_ok=True)
     spec.save(out / "spec.json")
     for name in ("train", "test"):
@@ -49,9 +51,9 @@ def build_on_pandas(valid: Path, out: Path, params: FeatureParams, reward: Rewar
         _steps(part, ids, acts, shown, index, people, spec, params).save(out / f"{name}.npz")
         if name == "train":
             popularity = np.bincount(acts.item, minlength=len(items)).astype(np.float32)
-            features, groups = item_features(known)
+            features, groups = spec.items.matrix(records)
             Catalogue(features, popularity, items["available"].to_numpy(), groups).save(out / "items.npz")
-    (out / "items.json").write_text(json.dumps(_records(known), ensure_ascii=False) + "\n")
+    (out / "items.json").write_text(json.dumps(records, ensure_ascii=False) + "\n")
 
 
 def _positive(events: pd.DataFrame, reward: RewardParams, kinds: tuple[str, ...]) -> pd.Series:

@@ -10,7 +10,15 @@ from recloop.settings import load_params
 def main() -> None:
     """Write ``data/features`` and ``reports/features.json``."""
     params = load_params()
-    figures = build_features(Path("data/valid"), Path("data/features"), params.features, params.reward)
+    valid, out = Path("data/valid").absolute(), Path("data/features")
+    if workers := params.features.num_workers:
+        from recloop.agents.cluster import cluster  # which imports Ray, and takes seconds
+        from recloop.agents.shards import STORE_BYTES, in_tasks
+
+        with cluster(workers, STORE_BYTES):
+            figures = build_features(valid, out, params.features, params.reward, in_tasks)
+    else:
+        figures = build_features(valid, out, params.features, params.reward)
     Path("reports").mkdir(exist_ok=True)
     Path("reports/features.json").write_text(json.dumps(figures, indent=1) + "\n")
     print(

@@ -16,7 +16,7 @@ ROOMS: dict[str, set[str]] = {
     "store": {"sqlalchemy", "alembic", "cryptography", "pyarrow"},
     "intake": {"duckdb", "polars", "pyarrow", "sqlalchemy", "urllib3"},
     "quality": {"great_expectations", "polars", "duckdb", "pandas", "pyarrow"},
-    "features": {"duckdb", "polars", "pyarrow"},
+    "features": {"polars", "pyarrow", "scipy"},
     "policy": {"onnxruntime"},
     "market": {"torch", "safetensors", "gymnasium"},
     "agents": {"ray", "torch", "optuna", "gymnasium", "onnx", "onnxruntime", "psutil"},

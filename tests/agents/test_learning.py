@@ -1,11 +1,9 @@
 """Every algorithm learns in the generated market, whatever the seed; the logged ones from a random log."""
 
 import copy
-import json
 from collections.abc import Callable
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 
@@ -17,14 +15,15 @@ from recloop.agents.log import LoggedRows
 from recloop.agents.network import Shape
 from recloop.agents.train import greedy_return
 from recloop.features import Steps
-from recloop.features.items import item_features
+from recloop.features.fit import fit_items
 from recloop.market import GroundTruth, Market
-from recloop.settings.params import AgentParams
+from recloop.settings.params import AgentParams, FeatureParams
 from tests.agents.mazes import agent
 from tests.agents.worlds import world
 from tests.market.small import PARAMS, REWARD, make_spec
 
 SLATE, PEOPLE, SEEDS = 3, 1000, (1, 2, 3)
+FEATURES = FeatureParams(history=3, session_gap_minutes=30, test_share=0.5)
 SPEC = make_spec(PARAMS.items)
 
 
@@ -33,8 +32,8 @@ def market() -> GroundTruth:
 
 
 def shape(truth: GroundTruth) -> Shape:
-    rows = [item.model_dump() | {"attributes": json.dumps(item.attributes)} for item in truth.items]
-    features, _ = item_features(pl.DataFrame(rows))
+    rows = [item.model_dump() for item in truth.items]
+    features, _ = fit_items(rows, FEATURES).matrix(rows)
     return Shape(features, SPEC.profile_size, SPEC.context_size, SPEC.history)
 
 

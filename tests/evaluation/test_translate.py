@@ -8,7 +8,8 @@ import pytest
 
 from recloop.evaluation import sampler_for
 from recloop.features import FeatureSpec
-from recloop.features.spec import Scale
+from recloop.features.encoding import Encoding
+from recloop.features.scale import Scale
 from recloop.policy import Policy, Sampler
 from recloop.schema import User
 
@@ -71,6 +72,25 @@ def test_an_observation_is_rewritten_as_the_older_version_would_have_made_it(
     for name, expected in as_before.items():
         np.testing.assert_allclose(old.seen[name], expected, atol=1e-5, err_msg=name)
         assert old.seen[name].dtype == expected.dtype
+
+
+@pytest.mark.parametrize("region", ["Seoul", "Busan", "Jeju", None])
+def test_an_encoding_that_has_changed_becomes_that_of_a_stranger_with_the_same_word(
+    region: str | None,
+) -> None:
+    encoding = Encoding(folds=2, mean=1.0, std=2.0, prior=(1.0, 3.0, 2.0), words={"Seoul": (4.0, 6.0, 5.0)})
+    old, other = (
+        spec(encodings={"region": of}) for of in (encoding, encoding.model_copy(update={"mean": 0.0}))
+    )
+    person = User(user_id="1", region=region)
+    for new in (spec(), other):
+        recorder = Recorder(old)
+        sampler_for(cast(Policy, recorder), new).score(new.observation(person, [], "phone", 0))
+        assert recorder.seen["profile"][0, -1] == pytest.approx(encoding.of(region, None))
+    recorder = Recorder(old)
+    wider = spec(encodings={"region": encoding}, history=9)
+    sampler_for(cast(Policy, recorder), wider).score(wider.observation(person, [], "phone", 0))
+    assert recorder.seen["profile"][0, -1] == pytest.approx(encoding.of(region, "1"))
 
 
 def test_scores_follow_their_items_and_new_items_are_never_drawn() -> None:

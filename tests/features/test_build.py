@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from recloop.features import Catalogue, FeatureSpec, Steps, build
 from recloop.features.build import NoDataError, build_features
-from recloop.features.spec import Scale
+from recloop.features.scale import Scale
 from recloop.schema import Event, Impression, Item, User
 from recloop.settings.params import FeatureParams, RewardParams
 from recloop.store import add_items, add_users, append, find_user, history, open_store

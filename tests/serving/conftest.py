@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from recloop.features import FeatureSpec
-from recloop.features.spec import Scale
+from recloop.features.scale import Scale
 from recloop.policy import load, write_artefact
 from recloop.schema import Item, User
 from recloop.serving.app import create_app

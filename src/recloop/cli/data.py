@@ -10,15 +10,17 @@ import typer
 from recloop.cli.show import AsJson, as_json, as_table, stop
 from recloop.cli.sources import take_in
 from recloop.intake import DatasetError
+from recloop.intake.match import link, merged, read_rows
 from recloop.intake.readers import READERS
 from recloop.schema import Event
 from recloop.schema.versions import VERSION, added, breaking
-from recloop.settings import places
+from recloop.settings import load_params, places
 from recloop.store import open_store
 from recloop.store.data_versions import DataVersion, data_versions
 from recloop.store.snapshot import Watermark, watermark
 
 MARK = Path("data/watermark.json")
+SHOWN = 20  # conflicts
 data = typer.Typer(no_args_is_help=True, help="The log: how far it has come, and new data versions.")
 
 
@@ -73,6 +75,46 @@ def schema(
         print(f"all of it is taken; kept as extra: {', '.join(more) or 'nothing'}")
     if broken:
         stop("\n".join(broken))
+
+
+@data.command()
+def match(
+    what: Annotated[str, typer.Argument(help="people or items")],
+    files: Annotated[list[Path], typer.Argument(help="A source each, the leading one first.")],
+    out: Annotated[Path, typer.Option(help="Where to write whose record is whom, as CSV.")] = Path(
+        "links.csv"
+    ),
+    merge: Annotated[
+        Path | None, typer.Option(help="Where to write each of them once, as JSON lines.")
+    ] = None,
+    json_: AsJson = False,
+) -> None:
+    """Which records of several sources are the same person or item, by the rules of params.yaml."""
+    keys, rules = {"people": "user_id", "items": "item_id"}, load_params().integration
+    if what not in keys:
+        stop(f"{what!r} is neither people nor items")
+    sources = [file.stem for file in files]
+    if len(set(sources)) < len(sources):
+        stop(f"sources are named after their files, and two have the same name: {', '.join(sources)}")
+    try:
+        rows = [row for i, file in enumerate(files) for row in read_rows(file, i, keys[what])]
+    except DatasetError as error:
+        stop(str(error))
+    links = link(sources, rows, getattr(rules, what), rules.calling_code, rules.most)
+    links.save(out)
+    if merge:
+        lines = (json.dumps(row, ensure_ascii=False) for row in merged(rows, links, sources, keys[what]))
+        merge.write_text("".join(f"{line}\n" for line in lines))
+    if json_:
+        shown = {"rules": {name: asdict(each) for name, each in links.rules.items()}}
+        as_json(shown | {"matched": links.matched, "alone": links.alone, "conflicts": links.conflicts})
+        return
+    table = [{"rule": name, **asdict(each)} for name, each in links.rules.items()]
+    as_table(
+        table, list(table[0]), f"{links.matched:,} records are one with another, {links.alone:,} with none"
+    )
+    for rule, one, two in links.conflicts[:SHOWN]:
+        print(f"apart in spite of {rule}: {':'.join(one)} and {':'.join(two)}")
 
 
 @data.command()

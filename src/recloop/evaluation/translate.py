@@ -2,7 +2,8 @@
 
 Its specification may know other items, words and devices. What is observed under the newer one is
 rewritten as the older one would have observed it: profile and context by an affine map of their
-columns, history and scores by item id.
+columns, history and scores by item id. A target encoding that has changed becomes that of a stranger with
+the same word.
 """
 
 import numpy as np
@@ -80,6 +81,15 @@ def _profile_map(new: FeatureSpec, old: FeatureSpec) -> Affine:
         else:
             bias[to + 1] = 1
         to += 2
+    for name, encoding in old.encodings.items():
+        if new.encodings.get(name) == encoding:
+            matrix[new.profile_groups[f"{name} encoded"].start, to] = 1
+        elif name in new.categories:  # an observation tells nobody's fold
+            words = (*new.categories[name], None)
+            matrix[places[name] : places[name] + len(words), to] = [encoding.of(w, None) for w in words]
+        else:
+            bias[to] = encoding.of(None, None)
+        to += 1
     return matrix, bias
 
 

@@ -1,6 +1,6 @@
 """Features: one specification, fitted on logs, that training and serving share.
 
-``recloop.features.build`` makes them from a clean snapshot; it needs DuckDB, which serving does not.
+``recloop.features.build`` makes them from a clean snapshot; it needs Polars and SciPy, and a slot does not.
 """
 
 from recloop.features.spec import FeatureSpec

@@ -2,87 +2,39 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import numpy as np
 import polars as pl
 
-from recloop.features.items import item_features
-from recloop.features.spec import FeatureSpec, Scale
-from recloop.features.steps import Acts, Catalogue, Steps
-from recloop.schema import User
+from recloop.features import log
+from recloop.features.factors import behaviour
+from recloop.features.fit import fit_encodings, fit_spec, read_people
+from recloop.features.log import Positive, Reader, Requests
+from recloop.features.people import People
+from recloop.features.select import describe, judge_columns
+from recloop.features.spec import FeatureSpec
+from recloop.features.steps import Acts, Catalogue, write_arrays
 from recloop.settings.params import FeatureParams, RewardParams
 
-MOST_VALUES = 24
-SHARD_ROWS = 3_000_000  # impressions of the people whose requests are joined at once
-
-# One row per request, by split, person and time; an act counts for the request that it names.
-REQUESTS = """
-with acts as (
-    select request_id, item_id, min(ts) as first, sum(case kind
-        when 'view' then $view when 'click' then $click when 'cart' then $cart
-        when 'purchase' then $purchase when 'dismiss' then $dismiss
-        when 'rating' then case when value >= $rating_positive then $click else 0 end end) as worth,
-        bool_or(kind in ('click', 'cart', 'purchase')
-            or (kind = 'rating' and value >= $rating_positive)) as good
-    from events join people using (user_id) where shard = $shard and request_id is not null
-    group by request_id, item_id
-), requests as (
-    select i.request_id, any_value(i.user_id) as user_id, epoch_us(min(i.ts)) as ts,
-        any_value(i.device) as device,
-        list(struct_pack(item := coalesce(c.item, $pad), propensity := coalesce(i.propensity, 'nan'::double),
-            position := i.position) order by i.position) as slate,
-        arg_min(c.item, a.first) filter (where a.good) as clicked,
-        coalesce(sum(a.worth), 0) as reward
-    from impressions i join people p on p.user_id = i.user_id and p.shard = $shard
-        left join acts a on a.request_id = i.request_id and a.item_id = i.item_id
-        left join catalogue c on c.item_id = i.item_id
-    group by i.request_id
-)
-select p.test, p.person, r.* exclude (user_id, request_id)
-from requests r join people p using (user_id) order by p.test, p.person, r.ts, r.request_id
-"""
-ACTS = """
-select p.test, p.person, c.item, epoch_us(e.ts) as ts
-from events e join people p using (user_id) join catalogue c using (item_id)
-where kind = 'click' or (kind = 'rating' and value >= $rating_positive)
-order by p.test, p.person, e.ts, e.event_id
-"""
+SHARD_ROWS = 12_000_000  # impressions of the people whose requests are joined at once
+CHUNK = 50_000  # requests whose history is found at once
+Spread = Callable[[Reader, list[pl.DataFrame]], Iterable[tuple[Requests, Positive]]]
 
 
 class NoDataError(ValueError):
     """The clean snapshot holds too little to learn from."""
 
 
-@dataclass(frozen=True)
-class _Log:
-    """What people did, by split, person (index within the split) and time.
-
-    Attributes:
-        people: user_id, test, person; who was shown anything, in the order of their ids.
-        requests: test, person, ts, device, slate (item index, propensity, position), clicked, reward.
-        acts: test, person, item, ts; the positive ones, whichever request they answer.
-    """
-
-    people: pl.DataFrame
-    requests: pl.DataFrame
-    acts: pl.DataFrame
-
-    def split(self, test: bool) -> "_Log":
-        """The part of one split."""
-        return _Log(
-            *(frame.filter(pl.col("test") == test) for frame in (self.people, self.requests, self.acts))
-        )
-
-
 def build_features(
-    valid: Path, out: Path, params: FeatureParams, reward: RewardParams
-) -> dict[str, int | float]:
+    valid: Path, out: Path, params: FeatureParams, reward: RewardParams, spread: Spread = map
+) -> dict[str, Any]:
     """Write ``spec.json``, ``items.npz``, ``items.json`` and per split ``train.npz``, ``train_acts.npz``.
 
-    Returns key figures.
+    ``spread`` computes the shards, like ``map``, wherever it likes. Returns key figures.
 
     Raises:
         NoDataError: no items, or a split without requests.
@@ -91,105 +43,86 @@ def build_features(
     items = pl.read_parquet(valid / "items.parquet").sort("item_id")
     if items.is_empty():
         raise NoDataError("the snapshot has no items: add some to the store, then advance the watermark")
-    log = _read_log(valid, items, params, reward)
-    people = _people(users)
-    held_out = set(log.split(True).people["user_id"])
-    spec = fit_spec([p for u, p in people.items() if u not in held_out], items, log.requests, params, reward)
+    shown = log.scan(valid, "impressions")
+    rows = shown.select(pl.len()).collect().item()
+    devices = shown.select(pl.col("device").unique()).collect()["device"].sort()
+    asked = shown.select(pl.col("user_id").unique()).collect().sort("user_id")
+    held_out = pl.Series(
+        [_share(user_id) < params.test_share for user_id in asked["user_id"]], dtype=pl.Boolean
+    )
+    people = pl.concat([asked.filter(~held_out), asked.filter(held_out)]).with_columns(
+        row=pl.int_range(pl.len(), dtype=pl.Int32)
+    )
+    train = len(people) - int(held_out.sum())
+    for name, count in (("train", train), ("test", len(people) - train)):
+        if not count:
+            raise NoDataError(f"no requests in the {name} split: more people are needed than {len(people)}")
+    shards = min(max(1, -(-rows // SHARD_ROWS), params.num_workers), len(people))
+    ends = [len(people) * i // shards for i in range(shards + 1)]
+    parts = [people[start:end] for start, end in pairwise(ends)]
+    reader = Reader(valid, items["item_id"], devices, reward, shards > 1)
+    requests, acts = log.join(spread(reader, parts), len(items))
+    everyone = pl.concat(
+        [
+            people.drop("row").join(users, on="user_id", how="left", maintain_order="left"),
+            users.join(people, on="user_id", how="anti"),
+        ],
+        how="diagonal",
+    ).with_row_index("row")
+    told = read_people(everyone)
+    learnt = everyone.filter(~pl.col("row").is_between(train, len(people) - 1)).sort("user_id")["row"]
+    spec, about = _fit(
+        told, learnt.to_numpy(), train, requests, devices, records := _records(items), params, reward
+    )
     out.mkdir(parents=True, exist_ok=True)
     spec.save(out / "spec.json")
-    figures: dict[str, int | float] = {"items": len(spec.item_ids), "profile_size": spec.profile_size}
-    for name in ("train", "test"):
-        part = log.split(name == "test")
-        if part.requests.is_empty():
-            raise NoDataError(f"no requests in the {name} split: more people are needed than {len(people)}")
-        acts = Acts(*(part.acts[column].to_numpy() for column in ("person", "item", "ts")))
-        acts.save(out / f"{name}_acts.npz")
-        steps = _steps(part, acts, people, spec, params)
-        steps.save(out / f"{name}.npz")
-        figures[f"{name}_requests"] = len(steps)
+    profiles = spec.matrix(told)
+    figures: dict[str, Any] = {"items": len(spec.item_ids), "profile_size": spec.profile_size}
+    for name, first, end in (("train", 0, train), ("test", train, len(people))):
+        liked = acts.of(first, end)
+        mine = Acts(liked.row.astype(np.int64), liked.item.astype(np.int64), liked.ts)
+        mine.save(out / f"{name}_acts.npz")
+        part = requests.of(first, end)
+        session, done = _sessions(part, params)
+        rows = _steps(part, mine, profiles[first:end], devices.to_list(), spec, session, done)
+        write_arrays(out / f"{name}.npz", rows)
+        figures[f"{name}_requests"] = len(session)
         if name == "train":
-            figures["train_sessions"] = int(steps.session[-1]) + 1
-            _catalogue(items, acts).save(out / "items.npz")
-    (out / "items.json").write_text(json.dumps(_records(items), ensure_ascii=False) + "\n")
-    return figures | {"mean_reward": float(log.requests["reward"].to_numpy().mean())}
+            figures["train_sessions"] = int(session[-1]) + 1
+            catalogue = _catalogue(records, spec, mine, params)
+            catalogue.save(out / "items.npz")
+    (out / "items.json").write_text(json.dumps(records, ensure_ascii=False) + "\n")
+    return figures | {"mean_reward": float(requests.reward.mean())} | about
 
 
-def fit_spec(
-    people: list[User],
-    items: pl.DataFrame,
-    requests: pl.DataFrame,
+def _fit(
+    people: People,
+    learnt: np.ndarray,
+    train: int,
+    requests: Requests,
+    devices: pl.Series,
+    items: list[dict],
     params: FeatureParams,
     reward: RewardParams,
-) -> FeatureSpec:
-    """The specification that these people, items and requests call for."""
-    columns: dict[str, list] = {"sex": [p.sex for p in people], "region": [p.region for p in people]}
-    for name in sorted({name for p in people for name in p.attributes}):
-        columns[name] = [p.attributes.get(name) for p in people]
-    categories, scales = {}, {}
-    for name, values in columns.items():
-        numbers = [v for v in values if isinstance(v, int | float)]
-        words = [v for v in values if isinstance(v, str)]
-        if words:
-            counts = pl.Series(name, words).value_counts(sort=True)
-            most = sorted(counts.iter_rows(), key=lambda row: (-row[1], row[0]))[:MOST_VALUES]
-            categories[name] = tuple(sorted(word for word, _ in most))
-        elif numbers:
-            scales[name] = Scale(mean=float(np.mean(numbers)), std=float(np.std(numbers)) or 1.0)
-    return FeatureSpec(
-        item_ids=tuple(items["item_id"]),
-        categories=categories,
-        scales=scales,
-        devices=tuple(sorted(requests["device"].unique()))[:MOST_VALUES],
-        history=params.history,
-        rating_positive=reward.rating_positive,
+) -> tuple[FeatureSpec, dict[str, Any]]:
+    """From the rows ``learnt`` of people, of whom the first ``train`` were shown something; with a report."""
+    shown = requests.of(0, train)
+    count, worth, acted = (
+        np.bincount(shown.row, weights, minlength=train)
+        for weights in (None, shown.reward, shown.clicked >= 0)
     )
-
-
-def _read_log(valid: Path, items: pl.DataFrame, params: FeatureParams, reward: RewardParams) -> _Log:
-    with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
-        for table in ("impressions", "events"):
-            found = valid / f"{table}.parquet"  # one file, or a folder of them as in a snapshot
-            file = str(found / "*" if found.is_dir() else found).replace("'", "''")
-            connection.execute(f"create view {table} as select * from read_parquet('{file}')")
-        rows = connection.execute("select count(*) from impressions").fetchall()[0][0]
-        asked = _frame(connection, "select distinct user_id from impressions order by user_id", {})
-        people = _numbered(asked, params.test_share, shards := -(-rows // SHARD_ROWS))
-        connection.register("people", people.to_arrow())
-        catalogue = items.select("item_id", item=pl.int_range(pl.len()))
-        connection.register("catalogue", catalogue.to_arrow())
-        values = {**reward.model_dump(), "pad": len(items)}
-        parts = [_frame(connection, REQUESTS, {**values, "shard": shard}) for shard in range(max(1, shards))]
-        acts = _frame(connection, ACTS, {"rating_positive": reward.rating_positive})
-    return _Log(people, pl.concat(parts), acts)
-
-
-def _numbered(asked: pl.DataFrame, test_share: float, shards: int) -> pl.DataFrame:
-    """People, who are in order, with their split, their index in it, and their shard, a stretch of them."""
-    held_out = pl.Series([_share(user_id) < test_share for user_id in asked["user_id"]], dtype=pl.Boolean)
-    return asked.with_columns(test=held_out).with_columns(
-        person=pl.int_range(pl.len()).over("test"), shard=pl.int_range(pl.len()) * shards // pl.len()
-    )
-
-
-def _frame(connection: duckdb.DuckDBPyConnection, query: str, values: dict[str, float]) -> pl.DataFrame:
-    frame = pl.from_arrow(connection.sql(query, params=values).to_arrow_table())
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    judged = people.take(np.arange(train))
+    columns = judge_columns(judged, count, acted, params.selection)
+    left_out = {name for name, verdict in columns.items() if not verdict["kept"]}
+    used = set(devices.gather(np.unique(shown.device)))
+    spec = fit_spec(people.take(learnt).without(left_out), used, items, params, reward)
+    spec = spec.model_copy(update={"encodings": fit_encodings(judged, count, worth, params)})
+    return spec, {"columns": columns, "cleaning": describe(people.take(learnt), spec)}
 
 
 def _share(user_id: str) -> float:
     """A number in [0, 1) that depends on the id alone, so that nobody ever changes sides."""
     return int.from_bytes(hashlib.sha256(f"split/{user_id}".encode()).digest()[:8]) / 2**64
-
-
-def _people(users: pl.DataFrame) -> dict[str, User]:
-    read = {text: json.loads(text or "{}") for text in users["attributes"].unique()}
-    columns = [users[name].to_list() for name in ("user_id", "age", "sex", "region", "attributes")]
-    return {
-        user_id: User.model_construct(user_id=user_id, age=age, sex=sex, region=region, attributes=read[text])
-        for user_id, age, sex, region, text in zip(*columns, strict=True)
-    }
 
 
 def _records(items: pl.DataFrame) -> list[dict]:
@@ -200,42 +133,47 @@ def _records(items: pl.DataFrame) -> list[dict]:
     ]
 
 
-def _catalogue(items: pl.DataFrame, acts: Acts) -> Catalogue:
+def _catalogue(items: list[dict], spec: FeatureSpec, acts: Acts, params: FeatureParams) -> Catalogue:
     popularity = np.bincount(acts.item, minlength=len(items)).astype(np.float32)
-    features, groups = item_features(items)
-    return Catalogue(features, popularity, items["available"].to_numpy(), groups)
+    assert spec.items is not None
+    features, groups = spec.items.matrix(items)
+    if params.behaviour:
+        liked = behaviour(acts.user, acts.item, len(items), params.behaviour)
+        features = np.concatenate([features, liked], 1)
+        groups = np.append(groups, np.full(params.behaviour, "behaviour"))
+    return Catalogue(features, popularity, np.array([item["available"] for item in items]), groups)
 
 
-def _steps(log: _Log, acts: Acts, people: dict[str, User], spec: FeatureSpec, params: FeatureParams) -> Steps:
-    requests, pad = log.requests, len(spec.item_ids)
-    user, ts = requests["person"].to_numpy(), requests["ts"].to_numpy()
-    lengths, shown = requests["slate"].list.len().to_numpy(), requests["slate"].explode().struct
-    slate = _padded(shown.field("item"), lengths, pad, np.int64)
-    first = np.append(True, user[1:] != user[:-1])
-    gap_us = int(params.session_gap_minutes * 60e6)
-    starts = first | np.append(True, np.diff(ts) > gap_us)
-    hit = slate == requests["clicked"].fill_null(-1).to_numpy()[:, None]
-    return Steps(
-        user=user,
-        session=np.cumsum(starts) - 1,
-        ts=ts,
-        profile=spec.profiles(people.get(i) for i in log.people["user_id"])[user],
-        context=spec.contexts(requests["device"].to_list(), ts),
-        history=_history(acts, user, ts, spec),
-        slate=slate,
-        propensity=_padded(shown.field("propensity"), lengths, np.nan, np.float64),
-        position=_padded(shown.field("position"), lengths, -1, np.int64),
-        clicked=np.where(hit.any(1), hit.argmax(1), -1),
-        reward=requests["reward"].to_numpy().astype(np.float32),
-        done=np.append(starts[1:], True),
-    )
+def _sessions(log: Requests, params: FeatureParams) -> tuple[np.ndarray, np.ndarray]:
+    """``session`` and ``done`` of ``Steps``."""
+    first = np.append(True, log.row[1:] != log.row[:-1])
+    starts = first | np.append(True, np.diff(log.ts) > int(params.session_gap_minutes * 60e6))
+    return np.cumsum(starts) - 1, np.append(starts[1:], True)
 
 
-def _padded(values: pl.Series, lengths: np.ndarray, fill: float, dtype: type) -> np.ndarray:
-    """(R, K): the values row by row, of which each row has so many."""
-    matrix: np.ndarray = np.full((len(lengths), int(lengths.max())), fill, dtype)
-    matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = values.to_numpy()
-    return matrix
+def _steps(
+    log: Requests,
+    acts: Acts,
+    profiles: np.ndarray,
+    devices: list[str],
+    spec: FeatureSpec,
+    session: np.ndarray,
+    done: np.ndarray,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of ``Steps``, in its order."""
+    user, width = log.row.astype(np.int64), int((log.position >= 0).any(0).sum())
+    yield "user", user
+    yield "session", session
+    yield "ts", log.ts
+    yield "profile", profiles[user]
+    yield "context", spec.contexts(devices, log.ts, log.device)
+    yield "history", _history(acts, user, log.ts, spec)
+    yield "slate", log.slate[:, :width].astype(np.int64)
+    yield "propensity", log.propensity[:, :width]
+    yield "position", log.position[:, :width].astype(np.int64)
+    yield "clicked", log.clicked
+    yield "reward", log.reward.astype(np.float32)
+    yield "done", done
 
 
 def _history(acts: Acts, user: np.ndarray, ts: np.ndarray, spec: FeatureSpec) -> np.ndarray:
@@ -250,6 +188,11 @@ def _history(acts: Acts, user: np.ndarray, ts: np.ndarray, spec: FeatureSpec) ->
     act_keys = acts.user * width + then
     end = np.searchsorted(act_keys, user * width + when, side="left")
     start = np.searchsorted(act_keys, user * width, side="left")
-    at = end[:, None] - 1 - np.arange(spec.history)
     items = np.append(acts.item, pad)
-    return np.where(at >= start[:, None], items[np.maximum(at, -1)], pad)
+    history = np.empty((len(user), spec.history), np.int64)
+    back = np.arange(1, spec.history + 1)
+    for first in range(0, len(user), CHUNK):
+        part = slice(first, first + CHUNK)
+        at = end[part, None] - back
+        history[part] = items[np.where(at >= start[part, None], at, -1)]
+    return history

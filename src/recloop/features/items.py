@@ -1,49 +1,119 @@
-"""Item features: category, price and attributes as one matrix."""
+"""How an item becomes features: category, price, attributes, and the words of its description.
 
-import json
+Words are hashed with signs (Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML
+2009): each adds sign(word) to column hash(word), so that words that share a column cancel on average. A row
+has length 1.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
-import polars as pl
+from pydantic import BaseModel, ConfigDict
 
-MOST_VALUES = 32
+from recloop.features.scale import Scale
+
+WORD = re.compile(r"\w+")
+CHUNK = 4096  # items whose words are hashed at once
+Record = Mapping[str, Any]
 
 
-def item_features(items: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (N, F) in the order of the rows; and what each column tells of, str (F,).
+class Column(BaseModel):
+    """One column of an item: its ``words`` get a column each, or its ``scale`` standardises it."""
 
-    One-hot ``category``, standardised log ``price`` with a column for its absence, standardised numeric
-    attributes, and multi-hot text attributes, whose several values are parted by ``|``; a column of an
-    attribute tells of its name.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["category", "price", "attribute"]
+    name: str
+    words: tuple[str, ...] | None = None
+    scale: Scale | None = None
+
+    def values(self, items: Sequence[Record]) -> list[Any]:
+        """What it is of each item: a list of words, or a number or None."""
+        if self.kind == "category":
+            return [[item["category"]] for item in items]
+        if self.kind == "price":
+            return [None if item["price"] is None else np.log1p(item["price"]) for item in items]
+        found = [item["attributes"].get(self.name) for item in items]
+        if self.words is None:
+            return [value if isinstance(value, int | float) else None for value in found]
+        return [[] if value is None else str(value).split("|") for value in found]
+
+    def matrix(self, items: Sequence[Record]) -> np.ndarray:
+        """float64 (N, words), a 1 for each; or (N, 2), the number and its absence."""
+        values = self.values(items)
+        if self.scale is None:
+            places = {word: i for i, word in enumerate(self.words or ())}
+            matrix = np.zeros((len(items), len(places)))
+            for i, row in enumerate(values):
+                matrix[i, [places[word] for word in row if word in places]] = 1
+            return matrix
+        numbers = np.array([np.nan if v is None else v for v in values], float)
+        missing = np.isnan(numbers)
+        standard = (numbers - self.scale.mean) / self.scale.std
+        return np.stack([np.where(missing, 0, standard), missing], 1)
+
+
+class Text(BaseModel):
+    """Hashed words of the description; not of the title, which may be newer than the acts (``item_times``).
+
+    Attributes:
+        columns: C, of the hashing.
+        components: (D, C), directions onto which the columns are projected; none: the columns themselves.
     """
-    attributes = [json.loads(text or "{}") for text in items["attributes"]]
-    blocks = [("category", _multi_hot([[category] for category in items["category"]]))]
-    if items["price"].is_not_null().any():
-        blocks.append(("price", _standard([None if p is None else np.log1p(p) for p in items["price"]])))
-    for name in sorted({name for row in attributes for name in row}):
-        values = [row.get(name) for row in attributes]
-        if any(isinstance(v, str) for v in values):
-            blocks.append((name, _multi_hot([[] if v is None else str(v).split("|") for v in values])))
-        else:
-            blocks.append((name, _standard(values)))
-    groups = np.repeat([name for name, _ in blocks], [block.shape[1] for _, block in blocks])
-    return np.concatenate([block for _, block in blocks], 1).astype(np.float32), groups
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    columns: int
+    components: tuple[tuple[float, ...], ...] = ()
+
+    def hashed(self, items: Sequence[Record]) -> Iterator[np.ndarray]:
+        """float64 (n, C), some items at a time."""
+        for start in range(0, len(items), CHUNK):
+            part = items[start : start + CHUNK]
+            matrix = np.zeros((len(part), self.columns))
+            for row, item in zip(matrix, part, strict=True):
+                for word in WORD.findall((item["text"] or "").lower()):
+                    number, sign = _hash(word)
+                    row[number % self.columns] += sign
+            length = np.linalg.norm(matrix, axis=1, keepdims=True)
+            yield matrix / np.where(length, length, 1)
+
+    def matrix(self, items: Sequence[Record]) -> np.ndarray:
+        """float64 (N, C), or (N, D)."""
+        directions = np.array(self.components).T if self.components else np.eye(self.columns)
+        return np.concatenate([part @ directions for part in self.hashed(items)])
 
 
-def _multi_hot(rows: list[list[str]]) -> np.ndarray:
-    words, counts = np.unique([word for row in rows for word in row] or [""], return_counts=True)
-    columns = {
-        word: i for i, word in enumerate(sorted(words[np.argsort(-counts, kind="stable")[:MOST_VALUES]]))
-    }
-    matrix = np.zeros((len(rows), len(columns)))
-    for i, row in enumerate(rows):
-        for word in row:
-            if word in columns:
-                matrix[i, columns[word]] = 1
-    return matrix
+class ItemSpec(BaseModel):
+    """The features of items: blocks of columns, then those of the texts.
+
+    Attributes:
+        columns: the blocks.
+        text: None where texts are not read.
+        kept: which of all these columns are features; None: all.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    columns: tuple[Column, ...]
+    text: Text | None = None
+    kept: tuple[int, ...] | None = None
+
+    def matrix(self, items: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+        """float32 (N, F) of ``schema.Item`` as dicts; and what each column tells of, str (F,)."""
+        blocks = [(column.name, column.matrix(items)) for column in self.columns]
+        if self.text is not None:
+            blocks.append(("text", self.text.matrix(items)))
+        groups = np.repeat([name for name, _ in blocks], [block.shape[1] for _, block in blocks])
+        matrix = np.concatenate([block for _, block in blocks], 1).astype(np.float32)
+        if self.kept is None:
+            return matrix, groups
+        kept = list(self.kept)
+        return matrix[:, kept], groups[kept]
 
 
-def _standard(values: list[float | None]) -> np.ndarray:
-    numbers = np.array([np.nan if v is None else v for v in values], float)
-    missing = np.isnan(numbers)
-    centred = numbers - np.nanmean(numbers)
-    return np.stack([np.where(missing, 0, centred / (np.nanstd(numbers) or 1)), missing], 1)
+@lru_cache(maxsize=2**16)
+def _hash(word: str) -> tuple[int, int]:
+    digest = hashlib.sha256(word.encode()).digest()
+    return int.from_bytes(digest[:8]), 1 if digest[8] & 1 else -1

@@ -1,6 +1,8 @@
 """What preprocessing leaves: the catalogue's arrays, and one row per request."""
 
 import zipfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Self
@@ -15,6 +17,23 @@ class FeaturesError(ValueError):
     """A file of features cannot be used; the message names the file and the array, and says what to do."""
 
 
+def write_arrays(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    """What ``numpy.savez`` writes, to the byte; each array is written while the next one is made."""
+    with ThreadPoolExecutor(1) as beside, zipfile.ZipFile(path, "w") as file:
+        written = None
+        for name, array in arrays:
+            if written is not None:
+                written.result()
+            written = beside.submit(_write, file, name, array)
+        if written is not None:
+            written.result()
+
+
+def _write(file: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
+        np.lib.format.write_array(entry, array, allow_pickle=False)
+
+
 class _Arrays:
     """Saved as one ``.npz`` without pickled objects; ``layout``: each array's kind and dimensions."""
 
@@ -22,7 +41,7 @@ class _Arrays:
 
     def save(self, path: Path) -> None:
         """Write every field."""
-        np.savez(path, **{f.name: getattr(self, f.name) for f in fields(self)})  # type: ignore[arg-type]
+        write_arrays(path, ((f.name, getattr(self, f.name)) for f in fields(self)))  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -44,10 +44,41 @@ class QualityParams(Section):
     tolerated_share: Share
 
 
+class IntegrationParams(Section):
+    people: tuple[tuple[str, ...], ...] = (("external_id",), ("email",), ("phone",))
+    items: tuple[tuple[str, ...], ...] = (("external_id",), ("title", "seller"))
+    calling_code: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,2}$")] = "82"
+    most: Annotated[int, Field(ge=2)] = 20
+
+
+class TargetEncodingParams(Section):
+    columns: tuple[str, ...] = ()
+    folds: Annotated[int, Field(ge=2)] = 5
+    smoothing: PositiveFloat = 50.0
+
+
+class TextParams(Section):
+    columns: Annotated[int, Field(ge=0)] = 0
+    components: Annotated[int, Field(ge=0)] = 0
+
+
+class SelectionParams(Section):
+    variance: Share = 0.0
+    information: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
 class FeatureParams(Section):
     history: Positive
     session_gap_minutes: PositiveFloat
     test_share: Annotated[float, Field(gt=0, lt=1)]
+    num_workers: Annotated[int, Field(ge=0)] = 0
+    ages: tuple[int, int] = (0, 120)
+    farthest: PositiveFloat = 10.0
+    one_hot: Positive = 24
+    target_encoding: TargetEncodingParams = TargetEncodingParams()
+    text: TextParams = TextParams()
+    behaviour: Annotated[int, Field(ge=0)] = 0
+    selection: SelectionParams = SelectionParams()
 
 
 class UserModelParams(Section):
@@ -231,6 +262,7 @@ class Params(Section):
     market: MarketParams
     reward: RewardParams
     quality: QualityParams
+    integration: IntegrationParams = IntegrationParams()
     features: FeatureParams
     user_model: UserModelParams
     agent: AgentParams
