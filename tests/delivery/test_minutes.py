@@ -3,17 +3,19 @@
 import asyncio
 import json
 
+import httpx
 import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from recloop.delivery.meters import Meters
 from recloop.delivery.minutes import Minutes
-from recloop.schema import now_us
-from recloop.store import open_store
+from recloop.delivery.processes import free_port
+from recloop.schema import Item, now_us
+from recloop.store import add_items, open_store
 from recloop.store.tables import minutes
 from recloop.watch.seen import FromStore
-from tests.delivery.live import Live
+from tests.delivery.live import TOKEN, Live, gateway_process
 
 
 @pytest.fixture
@@ -75,3 +77,26 @@ def test_a_gateway_writes_what_its_metrics_say(tmp_path):
     assert found == {(("route", "/recommend"), ("status", "200")): 7.0}
     within = grown(live.engine, "recloop_gateway_seconds_bucket")
     assert within[(("le", "+Inf"), ("route", "/recommend"))] == 7.0
+
+
+@pytest.mark.slow
+def test_several_workers_write_what_their_one_exposition_says(tmp_path, nothing_left):
+    engine = open_store(f"sqlite:///{tmp_path}/store.db")
+    add_items(engine, [Item(item_id=f"i{n}", title="t") for n in range(9)])
+    port = free_port()
+    process = gateway_process(tmp_path, port, workers=2)
+    try:
+        for n in range(60):  # each on a connection of its own, so that both workers get some
+            asked = httpx.post(f"http://127.0.0.1:{port}/recommend", json={"user_id": f"u{n}"})
+            assert asked.json()["fallback"]
+        shown = httpx.get(
+            f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}
+        ).text
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert "recloop_fallbacks_total 60.0" in shown
+    assert grown(engine, "recloop_fallbacks_total") == {(): 60.0}
+    with engine.connect() as connection:
+        gateways = {row.gateway for row in connection.execute(select(minutes.c.gateway))}
+    assert len(gateways) == 2
