@@ -202,7 +202,8 @@ def test_each_policy_has_its_figures(engine):
                     Event(event_id=f"{n}{kind}{value}", user_id=f"u{n}", item_id="a", kind=kind, value=value,
                           request_id=f"r{n}", ts=NOW)
                 )  # fmt: skip
-    append(engine, shown, acts)
+    other = {"user_id": "u5", "item_id": "d", "kind": "rating", "value": 5, "request_id": "r5", "ts": NOW}
+    append(engine, shown, [*acts, Event(event_id="not shown", **other)])
     one = policies(engine, ALL)["new"]
     assert (one.requests, one.clicks, one.purchases) == (10, pytest.approx(0.4), pytest.approx(0.2))
     reward = ALL.reward

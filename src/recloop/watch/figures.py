@@ -25,7 +25,7 @@ from recloop.watch.season import Found, seasonal
 DAY_US = 24 * HOUR_US
 NEWEST = 1_000_000  # events among which the last day's are looked for
 MARK = Path("data/watermark.json")  # of the data that the last training saw, in the project's folder
-GAUGES: Mapping[str, str] = {
+GAUGES = {
     "recloop_policy_requests": "Requests of the policy among the newest impressions",
     "recloop_policy_reward": "Reward per request",
     "recloop_policy_reward_low": "Lower bound of it, 95 %",

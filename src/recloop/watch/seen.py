@@ -60,11 +60,6 @@ def fold(engine: Engine, now: int) -> None:
             for series, x in json.loads(row.counts).items():
                 hours[hour][series] += x
         for hour, counts in hours.items():
-            there = (minutes.c.ts == hour) & (minutes.c.gateway == ALL)
-            before = connection.execute(select(minutes.c.counts).where(there)).scalar()
-            for series, x in json.loads(before or "{}").items():
-                counts[series] += x
-            connection.execute(delete(minutes).where(there))
             connection.execute(minutes.insert().values(ts=hour, gateway=ALL, counts=json.dumps(counts)))
         for ts, gateway in keys:
             connection.execute(delete(minutes).where(minutes.c.ts == ts, minutes.c.gateway == gateway))
