@@ -203,7 +203,7 @@ def test_each_policy_has_its_figures(engine):
                           request_id=f"r{n}", ts=NOW)
                 )  # fmt: skip
     other = {"user_id": "u5", "item_id": "d", "kind": "rating", "value": 5, "request_id": "r5", "ts": NOW}
-    append(engine, shown, [*acts, Event(event_id="not shown", **other)])
+    append(engine, shown, [*acts, Event(event_id="elsewhere", **other)])
     one = policies(engine, ALL)["new"]
     assert (one.requests, one.clicks, one.purchases) == (10, pytest.approx(0.4), pytest.approx(0.2))
     reward = ALL.reward
