@@ -234,8 +234,9 @@ def test_exploration_is_measured_by_the_propensities(engine):
     )  # fmt: skip
     assert policies(engine, ALL)["p"].exploration == pytest.approx(e, rel=0.15)
     assert "ExplorationLost" not in names(engine)
-    browse(engine, "greedy", 300, 0.1, "greedy", propensity=1.0, start=NOW)
-    assert "ExplorationLost policy=greedy" in found(engine)
+    browse(engine, "greedy", 700, 0.1, "greedy", propensity=1.0, start=NOW)
+    browse(engine, "none", 700, 0.1, "fallback", propensity=1.0, start=NOW)
+    assert {n for n in found(engine) if n.startswith("Exploration")} == {"ExplorationLost policy=greedy"}
 
 
 def test_a_user_model_that_is_off_is_found_and_a_right_one_is_not(engine):

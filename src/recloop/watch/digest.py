@@ -23,6 +23,7 @@ MINUTE_US = 60_000_000
 BUCKET_US, HOUR_US, DAY_US = 10 * MINUTE_US, 60 * MINUTE_US, 1440 * MINUTE_US
 KEPT_US = 36 * DAY_US  # five weeks, for baselines of four
 MOST = 200  # values of a feature that ten minutes keep, the most frequent ones
+LATE = 2  # hours that are looked through for who was counted already
 AT_ONCE = 20_000  # impressions that one transaction takes
 CURSOR = "digest"
 Counts = Mapping[
@@ -113,11 +114,11 @@ def _requests(begun: int, upto: int, now: int) -> Any:
 
 
 def _came_before(connection: Connection, rows: list[Request], begun: int) -> set[tuple[int, str]]:
-    """Hours and people that were counted already, of the hours that the rows are of."""
+    """Hours and people that were counted already, of the newest hours; who comes late counts as new."""
     hours = {row.ts // HOUR_US for row in rows}
     if not hours:
         return set()
-    lowest = min(hours) * HOUR_US
+    lowest = max(min(hours), max(hours) - LATE) * HOUR_US
     first = connection.execute(select(func.min(digests.c.first)).where(digests.c.ts >= lowest)).scalar()
     if first is None:
         return set()

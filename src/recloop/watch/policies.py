@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, case, distinct, func, select
 
-from recloop.delivery.outcomes import outcomes
+from recloop.delivery.outcomes import FALLBACK, outcomes
 from recloop.settings.params import Params
 from recloop.store.tables import events, impressions, items
 
@@ -24,7 +24,10 @@ class PolicyFigures:
         coverage: different items shown, over those that can be.
         diversity: mean over slates of different categories per item.
         exploration: mean chance that the uniform share of the sampling drew a pick, ``(e / left) / p`` for a
-            pick with propensity p of ``left`` items (Bayes; its mean is e where the log is right).
+            pick with propensity p of ``left`` items (Bayes; its mean is e where the log is right). None of the
+            fallback, which never explores.
+        people_clicks: bounds of ``clicks`` with 99.9 %, clustered by person.
+        people_purchases: of ``purchases``.
     """
 
     requests: int
@@ -69,7 +72,7 @@ def policies(engine: Engine, params: Params) -> dict[str, PolicyFigures]:
             satisfaction=good / opinions if opinions else None,
             coverage=shown / known if known else None,
             diversity=diversity.get(policy),
-            exploration=explored / rated if rated else None,
+            exploration=explored / rated if rated and policy != FALLBACK else None,
             people_clicks=clicked[policy].people.interval(0.999),
             people_purchases=bought[policy].people.interval(0.999),
         )

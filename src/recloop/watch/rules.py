@@ -22,6 +22,7 @@ INHIBITS: Mapping[str, tuple[Layer, ...]] = {
 HOUR, DAY = 3600.0, 86400.0
 WINDOW = 300.0  # seconds that failures of slots and answers are counted over
 FEW = 20  # attempts within it that are too few to speak of
+ENOUGH = 2000.0  # requests from which a share of exploration is known well enough
 OFF = 0.223  # |ln(seen / expected)| of the user model that matters: a factor of 1.25
 
 
@@ -172,6 +173,7 @@ def _inputs(params: Params) -> list[Rule]:
 def _outcome(params: Params) -> list[Rule]:
     of = ("kind", "feature", "policy", "reference")
     explored = Gauge("recloop_policy_exploration_ratio", ("policy",))
+    asked = Gauge("recloop_policy_requests", ("policy",))
     return [
         Rule(
             "RewardLoss", "outcome", "critical",
@@ -192,7 +194,7 @@ def _outcome(params: Params) -> list[Rule]:
         ),
         Rule(
             "ExplorationLost", "outcome", "warning",
-            Compare(explored, "<", params.serving.exploration / 2),
+            All((Compare(explored, "<", params.serving.exploration / 2), Compare(asked, ">", ENOUGH))),
             300.0, "{policy} explores with {value|percent} of its picks: what it logs cannot be learnt from",
         ),
         Rule(
