@@ -189,7 +189,8 @@ def test_the_log_is_digested_once_and_a_person_counts_once_in_an_hour(engine):
 
 def test_parts_give_what_the_whole_gives(engine, new_store, monkeypatch):
     rng, hour = np.random.default_rng(5), NOW // HOUR_US * HOUR_US
-    rows = [shown(f"r{n}", f"u{rng.integers(30)}", hour - int(rng.integers(5 * HOUR_US))) for n in range(400)]
+    times = hour - 5 * HOUR_US + np.arange(400) * 5 * HOUR_US // 400 - rng.integers(HOUR_US, size=400)
+    rows = [shown(f"r{n}", f"u{rng.integers(30)}", int(ts)) for n, ts in enumerate(times)]
     append(engine, [one for row in rows for one in row])
     other = open_store(new_store())
     add_users(other, [User(user_id=f"u{n}", age=20 + n, sex="F", region="Seoul") for n in range(30)])

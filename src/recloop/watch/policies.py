@@ -24,8 +24,8 @@ class PolicyFigures:
         coverage: different items shown, over those that can be.
         diversity: mean over slates of different categories per item.
         exploration: mean chance that the uniform share of the sampling drew a pick, ``(e / left) / p`` for a
-            pick with propensity p of ``left`` items (Bayes; its mean is e where the log is right). None of the
-            fallback, which never explores.
+            pick with propensity p of ``left`` items (Bayes; its mean is e where the log is right). None
+            of the fallback, which never explores.
         people_clicks: bounds of ``clicks`` with 99.9 %, clustered by person.
         people_purchases: of ``purchases``.
     """
