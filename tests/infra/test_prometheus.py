@@ -12,14 +12,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from ruamel.yaml import YAML
 
 from recloop.delivery.meters import Meters
 from recloop.delivery.processes import free_port
 from recloop.settings import load_params
 from recloop.watch import rules
-from recloop.watch.exporter import OWN
+from recloop.watch.exporter import Figures
 from recloop.watch.figures import GAUGES
 from recloop.watch.prometheus import alertmanager_file, rule_file
 from tests.delivery.live import Live, until
@@ -95,14 +95,30 @@ def test_no_runbook_is_of_an_alert_that_is_gone():
     assert {page.stem for page in RUNBOOKS.glob("*.md")} == {rule.name for rule in RULES} | {"Rollout"}
 
 
-def exposed():
-    """Every series that a gateway and the exporter have."""
-    meters = Meters()
+def exposition():
+    """Every series that a gateway and the exporter have, as Prometheus reads them."""
+    meters, figures, registry = Meters(), Figures(None, None), CollectorRegistry()
     for meter in vars(meters).values():
         if getattr(meter, "_labelnames", None):
             meter.labels(*meter._labelnames)
-    gateway = set(re.findall(r"^(recloop_\w+)", generate_latest(meters.registry).decode(), re.MULTILINE))
-    return gateway | set(GAUGES) | set(OWN)
+    figures._values = {name: {(("policy", "p"),): 1.0} for name in GAUGES}
+    registry.register(figures)
+    return generate_latest(meters.registry).decode() + generate_latest(registry).decode()
+
+
+def exposed():
+    return set(re.findall(r"^(recloop_\w+)", exposition(), re.MULTILINE))
+
+
+@needs_promtool
+def test_names_keep_prometheus_s_conventions():
+    def lint(text):
+        return subprocess.run(
+            [PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True
+        ).stderr
+
+    assert lint(exposition()) == ""
+    assert "_total" in lint("# HELP a_b b\n# TYPE a_b counter\na_b 1\n"), "a wrong name is seen"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])
