@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from flows.alone import by_hand
 from flows.graph import patiently
 from flows.monitor import RETRAIN
+from flows.noting import NOTED
 from recloop.delivery import processes
 from recloop.schema import now_us
 from recloop.settings import Places, load_params, places
@@ -41,7 +42,7 @@ OF_PEOPLE = {  # stages whose outputs hold rows of people, and these outputs
 }
 
 
-@flow(name="erasure")
+@flow(name="erasure", **NOTED)
 def erasure() -> dict[str, list[Trace]]:
     """End what was begun and delete what is old; by receipt, the traces that need a person's hand."""
     left = end_all(get_run_logger().info)

@@ -12,6 +12,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.alone import by_hand
+from flows.noting import NOTED
 from recloop.intake import DatasetError, SourceConflict, import_into
 from recloop.intake.readers import read_dataset
 from recloop.settings import places
@@ -51,7 +52,7 @@ def advance() -> tuple[int, int]:
     return now.impressions - before.impressions, now.events - before.events
 
 
-@flow(name="ingest")
+@flow(name="ingest", **NOTED)
 def ingest() -> tuple[int, int]:
     """Read the inbox and advance the watermark; returns the new impressions and events."""
     inbox = places().home / "inbox"

@@ -14,6 +14,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
 from flows.alone import by_hand
+from flows.noting import NOTED
 from recloop.delivery import release as machine
 from recloop.delivery.gates import Verdict
 from recloop.delivery.release import Nothing
@@ -42,7 +43,7 @@ def start_slot(colour: str, challenger: Registered) -> Target:
 smoke = task(machine.smoke)
 
 
-@flow(name="release", validate_parameters=False)
+@flow(name="release", validate_parameters=False, **NOTED)
 def release(canary_seconds: float | None = None, changes: dict[str, Any] | None = None) -> list[Verdict]:
     """Roll the challenger out, step by step; returns the gates' verdicts.
 

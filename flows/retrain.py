@@ -17,6 +17,7 @@ from prefect.tasks import Task
 from flows.alone import by_hand
 from flows.graph import StageRun, patiently, run_stage, stages
 from flows.mending import forget_what_is_gone
+from flows.noting import NOTED
 from recloop.evaluation.page import warnings
 from recloop.registry import connect
 from recloop.settings import places
@@ -88,7 +89,7 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>()#!|~&])", r"\\\1", text)
 
 
-@flow(name="retrain", validate_parameters=False)
+@flow(name="retrain", validate_parameters=False, **NOTED)
 def retrain() -> list[StageRun]:
     """Run the offline graph. Of two runs at once the second waits, and finds nothing left to do."""
     with workspace(get_run_logger().info):

@@ -6,23 +6,29 @@ import sys
 from pathlib import Path
 
 POOL = "recloop"
+PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
 
 
-def main() -> None:
-    """Register the work pool and the deployments, then become the worker."""
-    environment = os.environ | {
+def register() -> dict[str, str]:
+    """Make the work pool, the deployments and their automations; returns the worker's environment."""
+    environment = dict(os.environ) | {
         "RECLOOP_PROJECT": str(Path.cwd()),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")])),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
-    prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
     subprocess.run(
-        [*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"],
+        [*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"],
         env=environment,
         check=True,
     )
-    subprocess.run([*prefect, "deploy", "--all"], env=environment, check=True)
-    os.execve(sys.executable, [*prefect, "worker", "start", "--pool", POOL], environment)
+    subprocess.run([*PREFECT, "deploy", "--all"], env=environment, check=True)
+    return environment
+
+
+def main() -> None:
+    """Register all, then become the worker."""
+    environment = register()
+    os.execve(sys.executable, [*PREFECT, "worker", "start", "--pool", POOL], environment)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,11 @@ ROWS = {
     "exposures": {"experiment": "x", "user_id": "u", "arm": "b", "ts": 7},
     "leases": {"name": "rollout", "holder": "", "token": 4, "beat": 2, "term": 3, "expires": 0},
 }  # fmt: skip
+SINCE_0006 = {  # what comes with an item
+    "item_versions": {"item_id": "a", "ts": 2, "title": "로고", "category": "c", "price": 1.5,
+                      "available": True, "attributes": "{}", "created_at": 2, "removed": False},
+    "item_words": [{"item_id": "a", "word": "로고"}, {"item_id": "a", "word": "c"}],
+}  # fmt: skip
 
 
 def migrated(url, target):
@@ -66,6 +71,9 @@ def fill(engine):
                 columns = {c["name"] for c in inspect(connection).get_columns(name)}
                 table = sa.table(name, *(sa.column(key) for key in row if key in columns))
                 connection.execute(table.insert(), {k: v for k, v in row.items() if k in columns})
+        for name, rows in SINCE_0006.items():
+            if inspect(connection).has_table(name):
+                connection.execute(metadata.tables[name].insert(), rows)
 
 
 def before_migrations(url, lacks):

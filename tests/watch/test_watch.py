@@ -1,138 +1,26 @@
-"""Drift is told from chance, rules from their neighbours, and people are told once."""
+"""People are told once of a fault, and of the fault rather than of its symptoms."""
 
 import http.server
 import json
 import threading
 
-import numpy as np
 import pytest
-from scipy import stats
 
-from recloop.schema import Event, Impression, User
-from recloop.settings import load_params
-from recloop.store import Refused, add_users, append, open_store
-from recloop.store.snapshot import watermark
-from recloop.watch import Alert, NotifyError, categories_drift, check, notify, numbers_drift, raised
+from recloop.store import open_store
+from recloop.watch import Alert, NotifyError, acknowledge, notify, raised, silence, standing
 
 HOUR = 3_600_000_000
-NOW = 10_000 * HOUR
-ALERT = Alert("quiet", "critical", "no feedback", {"hours": 30.0})
+MINUTE = HOUR // 60
+NOW = 500_000 * HOUR
+QUIET = Alert("FeedbackQuiet", "critical", "no feedback", {"value": 30.0}, "inputs")
+AGE = Alert("Drift feature=age", "warning", "age has drifted", {"value": 0.4})
+LOSS = Alert("RewardLoss", "critical", "reward fell", {"value": -0.4})
+ENDED = Alert("rollout-1-refused", "critical", "refused", {}, "rollout")
 
 
 @pytest.fixture
 def engine(store_url):
     return open_store(store_url)
-
-
-def test_psi_is_its_definition():
-    reference, recent = ["a"] * 60 + ["b"] * 40, ["a"] * 30 + ["b"] * 70
-    p, q = np.array([60.5, 40.5]) / 101, np.array([30.5, 70.5]) / 101
-    found = categories_drift("f", reference, recent)
-    assert found.distance == pytest.approx(((q - p) * np.log(q / p)).sum())
-    assert found.drifted
-
-
-def test_ks_is_scipy_s_and_its_threshold_the_smirnov_bound():
-    rng = np.random.default_rng(1)
-    reference, recent = rng.normal(0, 1, 400).tolist(), rng.normal(1, 1, 300).tolist()
-    found = numbers_drift("f", reference, recent)
-    assert found.distance == pytest.approx(stats.ks_2samp(reference, recent).statistic)
-    assert stats.distributions.kstwobign.sf(found.threshold / (1 / 400 + 1 / 300) ** 0.5) == pytest.approx(
-        0.001, rel=0.02
-    )
-    assert found.drifted
-
-
-@pytest.mark.parametrize("size", [30, 300, 3000])
-def test_the_same_people_seldom_drift_whatever_the_sample(size):
-    rng = np.random.default_rng(size)
-    alarms = 0
-    for _ in range(300):
-        words = rng.choice(list("abcdefgh"), (2, size), p=[0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05])
-        ages = rng.normal(40, 10, (2, size))
-        alarms += categories_drift("f", *words.tolist()).drifted
-        alarms += numbers_drift("f", *ages.tolist()).drifted
-    assert alarms <= 4
-
-
-def test_a_shift_that_matters_to_nobody_is_no_drift_however_many_saw_it():
-    reference, recent = ["a"] * 500_000 + ["b"] * 500_000, ["a"] * 510_000 + ["b"] * 490_000
-    found = categories_drift("f", reference, recent)
-    assert stats.chi2_contingency([[500_000, 500_000], [510_000, 490_000]]).pvalue < 1e-9
-    assert not found.drifted
-
-
-def test_an_empty_sample_has_no_distance():
-    assert categories_drift("f", [], ["a"]) is None
-    assert numbers_drift("f", [1.0], []) is None
-
-
-def browse(engine, label, people, rate, policy="p", region="Seoul", start=NOW - HOUR):
-    """Each person asks three times and clicks at the rate."""
-    rng = np.random.default_rng(len(label) + people)
-    add_users(
-        engine, [User(user_id=f"{label}{n}", age=20 + n % 40, sex="F", region=region) for n in range(people)]
-    )
-    shown, acts = [], []
-    for n in range(people):
-        for turn in range(3):
-            request = f"{label}-{n}-{turn}"
-            shown.append(
-                Impression(
-                    request_id=request, position=0, user_id=f"{label}{n}", item_id="a", propensity=0.5,
-                    policy=policy, ts=start,
-                )
-            )  # fmt: skip
-            if rng.random() < rate:
-                acts.append(
-                    Event(
-                        event_id=request, user_id=f"{label}{n}", item_id="a", kind="click",
-                        request_id=request, ts=start + 1,
-                    )
-                )  # fmt: skip
-    append(engine, shown, acts)
-
-
-def names(engine, mark, now=NOW):
-    return {alert.name for alert in check(engine, load_params(), mark, now)[1]}
-
-
-def test_all_is_well_when_nothing_has_changed(engine):
-    browse(engine, "x", 300, 0.4)
-    mark = watermark(engine)
-    assert names(engine, mark) == set(), "nobody has come since training"
-    browse(engine, "y", 300, 0.42)
-    figures, alerts = check(engine, load_params(), mark, NOW)
-    assert (figures.requests, alerts) == (900, [])
-    assert {drift.feature for drift in figures.drifts} == {"sex", "region", "device", "age"}
-
-
-def test_each_rule_fires_for_its_cause_alone(engine):
-    browse(engine, "x", 300, 0.5)
-    mark = watermark(engine)
-    browse(engine, "loss", 300, 0.2)
-    assert names(engine, mark) == {"reward-loss"}
-    mark = watermark(engine)
-    browse(engine, "busan", 300, 0.5, region="Busan")
-    assert names(engine, mark) == {"drift-region"}
-    mark = watermark(engine)
-    append(engine, refused=[Refused("http", "event", "no", {})] * 500)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"update quarantine set ts = {NOW}")
-    assert names(engine, mark) == {"quarantined"}
-    assert names(engine, mark, NOW + 30 * HOUR) == {"quiet"}
-
-
-def test_fallbacks_are_reported(engine):
-    browse(engine, "x", 300, 0.4)
-    mark = watermark(engine)
-    browse(engine, "y", 300, 0.4)
-    browse(engine, "none", 20, 0.4, policy="fallback")
-    assert names(engine, mark) == {"fallbacks"}
-
-
-def test_an_empty_store_is_well(engine):
-    assert names(engine, watermark(engine)) == set()
 
 
 @pytest.fixture
@@ -162,31 +50,144 @@ def webhook():
 
 def test_people_are_told_once_until_the_time_is_over(engine, webhook):
     url, got, _ = webhook
-    assert notify(engine, [ALERT], [url]) == [ALERT]
-    assert got[0]["title"] == "recloop: quiet"
+    assert notify(engine, [QUIET], [url], now=NOW) == [QUIET]
+    assert got[0]["title"] == "recloop: FeedbackQuiet"
     assert "no feedback" in got[0]["message"]
-    other = Alert("drift-age", "warning", "age has drifted", {"distance": 0.4})
-    assert notify(engine, [ALERT, other], [url]) == [other]
-    assert (len(got), got[1]["title"]) == (2, "recloop: drift-age")
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"update alerts set ts = ts - {7 * HOUR}")
-    assert notify(engine, [ALERT], [url]) == [ALERT]
-    assert [alert for _, alert in raised(engine)] == [ALERT, other, ALERT]
+    assert "docs/runbooks/FeedbackQuiet.md" in got[0]["message"]
+    assert notify(engine, [QUIET], [url], now=NOW + 5 * HOUR) == []
+    assert len(got) == 1
+    assert notify(engine, [QUIET], [url], now=NOW + 6 * HOUR) == [], "it is not new, but told again"
+    assert len(got) == 2
+    assert raised(engine) == [(NOW, Alert("FeedbackQuiet", "critical", "no feedback", {"value": 30.0}))]
+
+
+def test_what_has_ended_is_said_to_be_over_and_is_new_when_it_comes_back(engine, webhook):
+    url, got, _ = webhook
+    notify(engine, [QUIET], [url], now=NOW)
+    notify(engine, [], [url], now=NOW + HOUR)
+    assert [m["title"] for m in got] == ["recloop: FeedbackQuiet", "recloop: FeedbackQuiet (over)"]
+    assert standing(engine) == []
+    assert notify(engine, [QUIET], [url], now=NOW + 2 * HOUR) == [QUIET]
+
+
+def test_what_does_not_last_is_told_to_nobody(engine, webhook):
+    url, got, _ = webhook
+    slow = Alert("SlotSlow slot=blue", "warning", "slow", {}, "serving", hold=120.0)
+    assert notify(engine, [slow], [url], now=NOW) == []
+    assert notify(engine, [slow], [url], now=NOW + 2 * MINUTE - 1) == []
+    assert notify(engine, [], [url], now=NOW + 2 * MINUTE) == []
+    assert got == []
+    assert notify(engine, [slow], [url], now=NOW + 3 * MINUTE) == []
+    assert notify(engine, [slow], [url], now=NOW + 5 * MINUTE) == [slow]
+
+
+def symptoms(minute):
+    """What a gateway's death brings, minute by minute."""
+    found = [Alert("GatewayDown instance=a", "critical", "a does not answer", {}, "platform", hold=60.0)]
+    found += [
+        Alert(f"SlotFails slot={n}", "critical", "fails", {}, "serving", hold=60.0) for n in ("blue", "green")
+    ]
+    found += [Alert("Fallbacks", "critical", "fallbacks", {}, "serving")]
+    found += [
+        Alert(f"{what}Burn", "critical", "burns", {}, "objective") for what in ("Availability", "Latency")
+    ]
+    if minute >= 2:
+        found += [Alert("FeedbackRefused", "warning", "refused", {}, "inputs")]
+    if minute >= 3:
+        found += [Alert(f"Drift feature=f{n}", "warning", "drift", {}) for n in range(12)]
+    if minute >= 4:
+        found += [LOSS, Alert("ExplorationLost", "warning", "explores", {})]
+    return found
+
+
+def test_one_fault_with_twenty_symptoms_is_one_notification(engine, webhook):
+    url, got, _ = webhook
+    assert len(symptoms(9)) >= 20
+    for minute in range(120):
+        notify(engine, symptoms(minute), [url], now=NOW + minute * MINUTE)
+    assert [message["title"] for message in got] == ["recloop: GatewayDown"]
+    after = [alert for alert in symptoms(9) if alert.layer in ("objective", "outcome")]
+    for minute in range(120, 180):  # what it caused ends later than itself, and still says nothing
+        notify(engine, after, [url], now=NOW + minute * MINUTE)
+    notify(engine, [], [url], now=NOW + 180 * MINUTE)
+    assert [message["title"] for message in got] == ["recloop: GatewayDown", "recloop: GatewayDown (over)"]
+
+
+def test_another_fault_is_another_notification(engine, webhook):
+    url, got, _ = webhook
+    notify(engine, [AGE], [url], now=NOW)
+    notify(engine, [AGE, QUIET], [url], now=NOW + 1)
+    assert [m["title"] for m in got] == ["recloop: Drift", "recloop: FeedbackQuiet"]
+    twenty = [Alert(f"Drift feature=f{n}", "warning", f"f{n} is off", {}) for n in range(25)]
+    notify(engine, [], [], now=NOW + 2)
+    assert len(notify(engine, twenty, [url], now=NOW + HOUR)) == 25
+    assert len(got) == 3
+    assert "f19 is off" in got[2]["message"]
+    assert "and 5 more" in got[2]["message"]
+
+
+def test_a_layer_that_was_told_of_waits_a_while_with_what_is_new(engine, webhook):
+    url, got, _ = webhook
+    notify(engine, [AGE], [url], now=NOW)
+    for minute in range(1, 15):
+        assert notify(engine, [AGE, LOSS], [url], now=NOW + minute * MINUTE) == []
+    assert notify(engine, [AGE, LOSS], [url], now=NOW + 15 * MINUTE) == [LOSS]
+    assert len(got) == 2
+
+
+def test_a_silence_holds_for_its_names_and_its_time(engine, webhook):
+    url, got, _ = webhook
+    silence(engine, "Drift*", NOW + HOUR, "kim", "a new region opens", NOW)
+    assert notify(engine, [AGE, ENDED], [url], now=NOW) == [ENDED]
+    assert [m["title"] for m in got] == ["recloop: rollout-1-refused"]
+    assert notify(engine, [AGE, ENDED], [url], now=NOW + HOUR) == [AGE]
+
+
+def test_what_somebody_has_in_hand_is_not_repeated_until_it_comes_back(engine, webhook):
+    url, got, _ = webhook
+    notify(engine, [AGE], [url], now=NOW)
+    assert acknowledge(engine, "Drift*", "lee", NOW) == [AGE.name]
+    assert acknowledge(engine, "Reward*", "lee", NOW) == []
+    notify(engine, [AGE], [url], now=NOW + 30 * HOUR)
+    assert (len(got), standing(engine)[0].who) == (1, "lee")
+    notify(engine, [], [url], now=NOW + 31 * HOUR)
+    assert notify(engine, [AGE], [url], now=NOW + 32 * HOUR) == [AGE]
+
+
+def test_a_look_at_some_layers_ends_nothing_of_others(engine):
+    notify(engine, [QUIET], [], now=NOW)
+    bad = Alert("rollout-1-refused", "critical", "refused", {}, "rollout")
+    assert notify(engine, [bad], [], ("rollout",), NOW + 1) == [bad]
+    assert {state.alert.name for state in standing(engine)} == {QUIET.name, bad.name}
 
 
 def test_what_could_not_be_delivered_is_sent_next_time(engine, webhook):
     url, got, hook = webhook
     hook.status = 500
     with pytest.raises(NotifyError, match="could not be delivered"):
-        notify(engine, [ALERT], [url])
+        notify(engine, [QUIET], [url], now=NOW)
     assert raised(engine) == []
     hook.status = 200
-    assert notify(engine, [ALERT], [url]) == [ALERT]
+    assert notify(engine, [QUIET], [url], now=NOW + 1) == [QUIET]
     assert len(got) == 2
+    hook.status = 500
+    with pytest.raises(NotifyError):
+        notify(engine, [], [url], now=NOW + 2)
+    hook.status = 200
+    notify(engine, [], [url], now=NOW + 3)
+    assert got[-1]["title"].endswith("(over)")
 
 
 def test_an_address_that_is_not_understood_is_named_by_its_number_only(engine):
     with pytest.raises(NotifyError, match="number 2") as error:
-        notify(engine, [ALERT], ["json://127.0.0.1:9/", "nonsense://user:secret@host"])
+        notify(engine, [QUIET], ["json://127.0.0.1:9/", "nonsense://user:secret@host"])
     assert "secret" not in str(error.value)
-    assert notify(engine, [ALERT], []) == [ALERT], "without addresses it is noted"
+    assert notify(engine, [QUIET], []) == [QUIET], "without addresses it is noted"
+
+
+def test_kakaowork_s_webhook_gets_its_one_field(engine, webhook):
+    url, got, _ = webhook
+    address = url + "?:message=text&:title=&:type=&:version=&:attachments="  # docs/watch.md
+    notify(engine, [QUIET], [address], now=NOW)
+    assert list(got[0]) == ["text"]
+    assert "no feedback" in got[0]["text"]

@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from recloop.cli import (
     ablate,
+    alert,
     benchmark,
     data,
     doctor,
@@ -21,6 +22,7 @@ from recloop.cli import (
     store,
     system,
     token,
+    watch,
 )
 from recloop.cli.show import stop
 from recloop.store import StoreError
@@ -49,6 +51,7 @@ app.command()(sources.follow)
 app.command()(sources.pull)
 app.command("search")(search.search_command)
 app.command("ablate")(ablate.ablate_command)
+app.add_typer(alert.alert, name="alert")
 app.add_typer(benchmark.benchmark, name="benchmark")
 app.add_typer(data.data, name="data")
 app.add_typer(quarantine.quarantine, name="quarantine")
@@ -59,3 +62,4 @@ app.add_typer(person.person, name="person")
 app.add_typer(rollout.rollout, name="rollout")
 app.add_typer(store.store, name="store")
 app.add_typer(token.token, name="token")
+app.add_typer(watch.watch, name="watch")

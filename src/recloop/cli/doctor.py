@@ -19,6 +19,7 @@ from recloop.delivery.processes import running
 from recloop.settings import ParamsError, Places, load_params, places
 from recloop.settings.tokens import LOOPBACK
 from recloop.store import StoreError, open_store
+from recloop.watch.sending import NotifyError, require
 
 GB = 1024**3
 NEEDED_DISK, NEEDED_MEMORY = 3 * GB, 4 * GB
@@ -38,7 +39,7 @@ def doctor(json_: AsJson = False) -> None:
     """Look at versions, ports, disk, memory, GPU and the store; exit status 1 if something is wrong."""
     where = places()
     looks: list[Callable[[Places], Finding]] = [_python, _versions, _params, _disk, _memory, _gpu, _store]
-    findings = [look(where) for look in looks] + _ports(where)
+    findings = [look(where) for look in (*looks, _alerts)] + _ports(where)
     if json_:
         as_json([asdict(finding) for finding in findings])
     else:
@@ -118,6 +119,16 @@ def _store(where: Places) -> Finding:
     with engine.connect() as connection:
         kind = connection.dialect.name
     return Finding("store", os.access(where.home, os.W_OK), f"{kind} opens", "make RECLOOP_HOME writable")
+
+
+def _alerts(_: Places) -> Finding:
+    urls = os.environ.get("RECLOOP_ALERT_URLS", "").split()
+    try:
+        require(urls)
+    except NotifyError as error:
+        return Finding("alerts", False, str(error), "correct RECLOOP_ALERT_URLS: docs/watch.md has examples")
+    told = f"sent to {len(urls)} addresses" if urls else "shown only: RECLOOP_ALERT_URLS is empty"
+    return Finding("alerts", True, told)
 
 
 def _ports(where: Places) -> list[Finding]:

@@ -29,6 +29,7 @@ from recloop.delivery.exchange import Exchange, SlotFailure
 from recloop.delivery.following import Following
 from recloop.delivery.intake import Intake
 from recloop.delivery.meters import Meters
+from recloop.delivery.minutes import Minutes
 from recloop.delivery.openapi import GATEWAY
 from recloop.delivery.outcomes import FALLBACK
 from recloop.delivery.presence import Presence
@@ -154,6 +155,7 @@ class Gateway:
         async with (
             Exchange(self.meters, SLOT_SECONDS, self._slot_token) as self._exchange,
             Presence(self.engine, self._tally),
+            Minutes(self.engine, self.meters.registry),
             Shadow(self._tally, SLOT_SECONDS, self._slot_token) as self._shadow,
         ):
             task = asyncio.create_task(self.following.run())

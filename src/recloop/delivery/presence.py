@@ -100,6 +100,16 @@ def gather(engine: Engine, step: str) -> Gathered:
     return Gathered(counts, len(there) - len(late), late)
 
 
+def heard(engine: Engine) -> tuple[list[str], str | None]:
+    """Names of the gateways that are alive, and of the last one that fell silent without having ended."""
+    with engine.connect() as connection:
+        age = (_now(connection) - gateways.c.beat).label("age")
+        query = select(gateways.c.name, age).where(~gateways.c.ended).order_by(age)
+        rows = connection.execute(query).all()
+    alive = [row.name for row in rows if row.age < GONE * 1e6]
+    return alive, rows[0].name if rows else None
+
+
 def _tidy(connection: Connection) -> None:
     """Forget who has been dead for long and has counted nothing of the open rollout."""
     needed = exists().where(rollouts.c.open.is_(True), rollouts.c.ts - KEPT <= gateways.c.beat)

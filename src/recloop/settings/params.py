@@ -257,6 +257,12 @@ class PrivacyParams(Section):
     keep_days: KeepDaysParams
 
 
+class WatchParams(Section):
+    availability: Annotated[float, Field(gt=0, lt=1)] = 0.995
+    in_time: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    retrain_hours: PositiveFloat = 20.0
+
+
 class Params(Section):
     seed: int
     market: MarketParams
@@ -270,6 +276,7 @@ class Params(Section):
     evaluation: EvaluationParams
     delivery: DeliveryParams
     privacy: PrivacyParams
+    watch: WatchParams = WatchParams()
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

@@ -232,10 +232,56 @@ alerts = Table(
     "alerts",  # append-only: what was sent, so that the same is not sent again at once
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("name", _name(64), nullable=False, index=True),
+    Column("name", _name(192), nullable=False, index=True),
     Column("severity", _name(16), nullable=False),
     Column("summary", Text, nullable=False),
     Column("figures", Text, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+)
+alert_states = Table(
+    "alert_states",  # what the rules find now; a row goes when its alert does
+    metadata,
+    Column("name", _name(192), primary_key=True),  # of the rule, with the labels
+    Column("layer", _name(16), nullable=False),
+    Column("severity", _name(16), nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("figures", Text, nullable=False),
+    Column("hold", Float, nullable=False),  # seconds that it must last
+    Column("since", BigInteger, nullable=False),  # found first
+    Column("told", BigInteger),  # sent last; NULL: not yet
+    Column("muted", Boolean, nullable=False),  # what causes it was there when it came
+    Column("acked", BigInteger),  # a person has it in hand: it is not sent again
+    Column("who", _name(64)),
+)
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("pattern", _name(192), nullable=False),  # of alerts' names, with * and ?
+    Column("until", BigInteger, nullable=False),
+    Column("who", _name(64), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+)
+minutes = Table(
+    "minutes",  # what each gateway process counted, by when it was written
+    metadata,
+    Column("ts", BigInteger, primary_key=True),
+    Column("gateway", _name(64), primary_key=True),
+    Column("counts", Text, nullable=False),  # how much each series has grown: its name and labels
+)
+digests = Table(
+    "digests",  # what the log of ten minutes has of each feature; nobody can be found in it
+    metadata,
+    Column("ts", BigInteger, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, nullable=False),  # seq of its first impression
+    Column("counts", Text, nullable=False),
+)
+notes = Table(
+    "notes",  # what watching remembers: runs of flows, what a user model expects
+    metadata,
+    Column("name", _name(128), primary_key=True),
+    Column("body", Text, nullable=False),  # a JSON object
     Column("ts", BigInteger, nullable=False),
 )
 experiments = Table(

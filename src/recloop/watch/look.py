@@ -6,77 +6,45 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, Select, func, select
 
-from recloop.delivery.outcomes import FALLBACK, Outcomes, outcomes
+from recloop.delivery.outcomes import Outcomes, outcomes
 from recloop.experiments import Clusters, Difference, effective, watched
 from recloop.experiments.drift import Drift, categories_drift, numbers_drift
-from recloop.schema import now_us
 from recloop.settings.params import Params
 from recloop.store.snapshot import Watermark
-from recloop.store.tables import events, impressions, quarantine, users
+from recloop.store.tables import impressions, users
 
-HOUR_US = 3_600_000_000
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is still well.
-
-    Attributes:
-        quiet_hours: time without feedback.
-        quarantined: share of rows refused at the door in the last day.
-        fallbacks: share of requests since training that no slot answered.
-        requests: since training, below which shares and rewards are not judged.
-    """
-
-    quiet_hours: float = 24.0
-    quarantined: float = 0.05
-    fallbacks: float = 0.01
-    requests: int = 200
+ENOUGH = 200  # requests since training, below which nothing is said of rewards and people
+BEFORE = 300_000  # impressions before it that are compared with
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was seen.
+    """What was seen since the last training, of which there were ``ENOUGH`` requests or not.
 
     Attributes:
         requests: since the last training.
-        quiet_hours: time since the newest act of feedback; None where there never was one.
-        quarantined: share of the last day's rows that were refused at the door.
-        fallbacks: share of the requests since training that no slot answered.
         reward: per request, since training against before, clustered by person; the bounds hold however
             often one looks.
         drifts: of the people who came, by feature; each person counts once.
     """
 
     requests: int
-    quiet_hours: float | None
-    quarantined: float
-    fallbacks: float
     reward: Difference
     drifts: tuple[Drift, ...]
 
 
-def look(engine: Engine, params: Params, trained: Watermark, now: int | None = None) -> Figures:
+def look(engine: Engine, params: Params, trained: Watermark) -> Figures:
     """Read the figures; ``trained`` is the watermark of the data that the last training saw."""
-    now = now_us() if now is None else now
-    before = outcomes(engine, params.reward, until=trained.impressions)
-    since = outcomes(engine, params.reward, since=trained.impressions)
-    requests = sum(found.requests for found in since.values())
-    fallbacks = since[FALLBACK].requests / requests if FALLBACK in since else 0.0
+    mark = trained.impressions
+    oldest = max(0, mark - BEFORE)
+    before = outcomes(engine, params.reward, since=oldest, until=mark)
+    since = outcomes(engine, params.reward, since=mark)
     with engine.connect() as connection:
-        newest = connection.execute(select(func.max(events.c.ts))).scalar()
-        day = now - 24 * HOUR_US
-        rows, refused = (
-            connection.execute(select(func.count()).select_from(t).where(t.c.ts > day)).scalar_one()
-            for t in (events, quarantine)
-        )
-        earlier = connection.execute(_visitors(impressions.c.seq <= trained.impressions)).mappings().all()
-        later = connection.execute(_visitors(impressions.c.seq > trained.impressions)).mappings().all()
+        known = (impressions.c.seq > oldest) & (impressions.c.seq <= mark)
+        earlier = connection.execute(_visitors(known)).mappings().all()
+        later = connection.execute(_visitors(impressions.c.seq > mark)).mappings().all()
     return Figures(
-        requests=requests,
-        quiet_hours=None if newest is None else (now - newest) / HOUR_US,
-        quarantined=refused / (rows + refused) if refused else 0.0,
-        fallbacks=fallbacks,
+        requests=sum(found.requests for found in since.values()),
         reward=_gap(_pooled(before), _pooled(since)),
         drifts=_drifts(earlier, later),
     )

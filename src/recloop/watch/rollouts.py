@@ -7,15 +7,15 @@ from sqlalchemy import Engine
 from recloop.delivery import rollout
 from recloop.delivery.rollout import Rollout
 from recloop.schema import now_us
-from recloop.watch.notify import HOUR_US, notify
+from recloop.watch.notify import notify
 from recloop.watch.rules import Alert
 
-LATE_HOURS = 6.0  # who was not told by then is told by the dashboard; as long as notify stays quiet
+LATE_US = 6 * 3_600_000_000  # who was not told by then is told by the dashboard
 
 
 def ended_badly(engine: Engine, now: int | None = None) -> list[Alert]:
     """Of the newest rollouts, those that a gate refused lately, or rolled back after the switch."""
-    since = (now_us() if now is None else now) - int(LATE_HOURS * HOUR_US)
+    since = (now_us() if now is None else now) - LATE_US
     found = (_alert(engine, one, since) for one in rollout.history(engine, 5))
     return [alert for alert in found if alert is not None]
 
@@ -26,7 +26,7 @@ def tell(engine: Engine, urls: Sequence[str]) -> list[Alert]:
     Raises:
         NotifyError: as ``notify``.
     """
-    return notify(engine, ended_badly(engine), urls, LATE_HOURS)
+    return notify(engine, ended_badly(engine), urls, ("rollout",))
 
 
 def _alert(engine: Engine, one: Rollout, since: int) -> Alert | None:
@@ -35,4 +35,4 @@ def _alert(engine: Engine, one: Rollout, since: int) -> Alert | None:
         return None
     figures = {name: x for name, x in last.figures.items() if isinstance(x, int | float)}
     summary = f"{one.challenger} gave its people back to {one.champion}: {last.why}"
-    return Alert(f"rollout-{one.id}-{one.state}", "critical", summary, figures)
+    return Alert(f"rollout-{one.id}-{one.state}", "critical", summary, figures, "rollout")
