@@ -5,22 +5,16 @@ import re
 import threading
 
 import httpx
-import numpy as np
 import pytest
 import uvicorn
 from sqlalchemy import func, select
 
-from recloop.delivery import Target, rollout
-from recloop.delivery.outcomes import Outcomes
 from recloop.delivery.why import TEXTS as WHY
-from recloop.experiments import Clusters
 from recloop.schema import Item
 from recloop.settings import load_params, places
 from recloop.store import PURPOSES, add_items, consented, open_store, set_consent
-from recloop.store.tables import consents, events, impressions, rollouts, users
-from recloop.watch import Alert, notify
+from recloop.store.tables import consents, events, impressions, users
 from recloop.web.app import create
-from recloop.web.dashboard import bars
 from recloop.web.shop.texts import TEXTS
 
 NASTY = "<script>alert('x')</script>"
@@ -217,80 +211,7 @@ def test_both_languages_say_everything():
     assert not any(re.search("[가-힣]", text) for text in TEXTS["en"].values())
 
 
-def test_the_dashboard_shows_routing_rollout_rewards_and_alerts(client, engine):
-    rollout.install(engine, "blue", Target("http://127.0.0.1:1", "dqn-old"), "test", "first")
-    opened = rollout.begin(engine, "dqn-new", "test", NASTY)
-    rollout.start_canary(
-        engine, opened.id, "green", Target("http://127.0.0.1:2", "dqn-new"), 0.25, "test", "go"
-    )
-    notify(engine, [Alert("quiet", "critical", "no feedback for 30 hours", {})], [])
-    slate = client.post("/recommend", json={"user_id": "u"}).json()
-    client.post(
-        "/feedback",
-        json={
-            "user_id": "u",
-            "item_id": slate["items"][0],
-            "kind": "click",
-            "request_id": slate["request_id"],
-        },
-    )
-    client.post("/events", json=[{"kind": "stare"}])
-    threading.Event().wait(0.8)  # the gateway looks at the routing twice a second
-    page = nothing_inline(client.get("/dashboard"))
-    text = " ".join(" ".join(page.texts).split())
-    for part in (
-        "dqn-old",
-        "dqn-new",
-        "25 % of people",
-        "75 % of people",
-        "canary",
-        "fallback",
-        "1.000",
-        "no feedback",
-    ):
-        assert part in text, part
-    assert NASTY in text
-    assert NASTY not in client.get("/dashboard").text
-    live = client.get("/dashboard/live")
-    assert "<html" not in live.text
-    assert "dqn-new" in live.text
-
-
-def test_the_dashboard_says_who_is_a_shadow(client, engine):
-    rollout.install(engine, "blue", Target("http://127.0.0.1:1", "old"), "test", "first")
-    opened = rollout.begin(engine, "new", "test", "try")
-    target = Target("http://127.0.0.1:2", "new")
-    rollout.start_shadow(engine, opened.id, "green", target, 0.25, "test", "go")
-    threading.Event().wait(0.8)  # the gateway looks at the routing twice a second
-    text = " ".join(client.get("/dashboard").text.split())
-    assert '<span class="pill">shadow</span>' in text
-    assert "copies of 25 % of the requests; nobody gets its answers" in text
-    assert "100 % of people" in text
-
-
-def test_the_dashboard_works_before_anything_was_released_and_without_a_store(client, engine):
-    assert "No slot was installed yet" in client.get("/dashboard").text
-    rollouts.drop(engine)
-    answer = client.get("/dashboard")
-    assert answer.status_code == 200
-    assert "The store cannot be read" in answer.text
-
-
-def test_bars_share_one_scale():
-    good, lone = bars(
-        {
-            "lone": Outcomes(1, Clusters(np.array([-1.0]), np.ones(1))),
-            "good": Outcomes(6, Clusters(np.array([2.0, 3.0, 4.0]), np.full(3, 2.0))),
-        }
-    )
-    assert (good.policy, good.mean, lone.low) == ("good", 1.5, None)
-    assert good.low == pytest.approx(1.5 - 4.302653 * 0.5 / 3**0.5, rel=1e-5)
-    assert good.start + good.width == pytest.approx(100)
-    assert lone.place == 0
-    assert bars({}) == []
-
-
-@pytest.mark.parametrize("path", ["style.css", "shop.css", "shop.js", "dashboard.js", "icon.svg"])
+@pytest.mark.parametrize("path", ["style.css", "storefront.js", "dashboard.js", "icon.svg"])
 def test_what_pages_refer_to_is_there(client, path):
     assert client.get(f"/static/{path}").status_code == 200
 

@@ -11,8 +11,8 @@ import typer
 from sqlalchemy import Engine
 
 from recloop.cli.show import AsJson, as_json, as_table, stop
-from recloop.delivery import read_routing
 from recloop.delivery import rollout as machine
+from recloop.delivery.by_hand import next_step
 from recloop.delivery.lease import holder
 from recloop.delivery.processes import ProcessError
 from recloop.delivery.retirement import retire as retire_slot
@@ -145,30 +145,14 @@ def promote(
     if not why.strip():
         stop("a step that no gate has passed needs a reason: --why '...'")
     here = machine.step_of(engine, found.id)
-    if step and here and here.later:
-        _try(lambda: machine.grow(engine, found.id, here.number, getuser(), why))
-        print(f"{found.challenger} gets {here.later[0]:.0%} of the people")
-        return
-    if step and here is None:
-        _leave_shadow(engine, found, why)
+    if step and (here is None or here.later):
+        shares = load_params().delivery.shares
+        share = _try(lambda: next_step(engine, found, shares, getuser(), why))
+        print(f"{found.challenger} gets {share:.0%} of the people")
         return
     _try(lambda: machine.promote(engine, found.id, getuser(), why))
     _tell_registry(engine)
     print(f"{found.challenger} is the champion")
-
-
-def _leave_shadow(engine: Engine, found: machine.Rollout, why: str) -> None:
-    routing = read_routing(engine)
-    if routing is None or routing[1].shadow is None:
-        stop(f"rollout {found.id} is {found.state}: its slot has not started")
-    colour = routing[1].shadow
-    share, *later = load_params().delivery.shares
-    _try(
-        lambda: machine.start_canary(
-            engine, found.id, colour, routing[1].slots[colour], share, getuser(), why, later
-        )
-    )
-    print(f"{found.challenger} gets {share:.0%} of the people")
 
 
 @rollout.command()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine
@@ -18,12 +18,14 @@ from sqlalchemy import Engine
 from recloop.delivery import rollout
 from recloop.delivery.gates import Verdict
 from recloop.delivery.lease import Fenced, Lease
+from recloop.delivery.records import note_gate
 from recloop.delivery.rollout import Conflict, Rollout, Step
 from recloop.delivery.routing import Target, read_routing
 from recloop.settings.params import DeliveryParams
 
 LOOK = 1.0  # seconds between looks at the state
 SAY = 5.0  # seconds between words on what is waited for
+TELL = 2.0  # seconds between notes of what a gate says, while it says the same
 T = TypeVar("T")
 
 
@@ -67,6 +69,8 @@ class Controller:
     who: str
     say: Callable[[str], None]
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    _number: int = field(default=0, init=False)
+    _told: float = field(default=0.0, init=False)
 
     def drive(self, number: int) -> None:
         """Act until the rollout has ended, or is paused and nobody resumes it within ``step_seconds``.
@@ -75,6 +79,7 @@ class Controller:
             Fenced: another controller has taken over.
             Conflict: a transition cannot be made.
         """
+        self._number = number
         seen: tuple[str, Step | None] | None = None
         begun = said = 0.0
         while True:
@@ -221,7 +226,11 @@ class Controller:
         return done.result()
 
     def _note(self, verdict: Verdict) -> Verdict:
-        self.verdicts[verdict.name] = verdict
+        before, self.verdicts[verdict.name] = self.verdicts.get(verdict.name), verdict
+        changed = before is None or before.outcome != verdict.outcome
+        if changed or time.monotonic() - self._told > TELL:
+            self._told = time.monotonic()
+            note_gate(self.engine, self._number, verdict.name, asdict(verdict))
         return verdict
 
     def _refuse(self, here: Rollout, verdict: Verdict) -> None:

@@ -8,7 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 
 import msgspec
 from msgspec.structs import replace
@@ -118,10 +118,12 @@ class Gateway:
         pages: Sequence[BaseRoute] = (),
         scopes: Mapping[str, str] | None = None,
         most: Mapping[str, int] | None = None,
+        alongside: Callable[[], AbstractAsyncContextManager] = nullcontext,
     ) -> Starlette:
         """The ASGI app: the gateway's routes, and pages that a room above brings.
 
-        ``scopes`` and ``most`` say of the pages what a token needs, and how many may be under way at once.
+        ``scopes`` and ``most`` say of the pages what a token needs, and how many may be under way at once;
+        ``alongside`` is entered when the app starts and left when it stops.
         """
         routes = [
             self._post("/recommend", self._recommend),
@@ -143,12 +145,14 @@ class Gateway:
                 Middleware(Guard, self._tokens, named, self._free, self._rate),
                 Middleware(Pressure, limits, lambda path: self.meters.answered.labels(path, 429).inc()),
             ],
-            lifespan=self._lifespan,
+            lifespan=lambda app: self._lifespan(app, alongside),
             exception_handlers={HTTPException: explain},
         )
 
     @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+    async def _lifespan(
+        self, _: Starlette, alongside: Callable[[], AbstractAsyncContextManager]
+    ) -> AsyncIterator[None]:
         await asyncio.to_thread(self.following.refresh)
         await asyncio.to_thread(self.following.refresh_catalogue)
         self._writer = Writer(self.engine)
@@ -157,6 +161,7 @@ class Gateway:
             Presence(self.engine, self._tally),
             Minutes(self.engine, self.meters.registry),
             Shadow(self._tally, SLOT_SECONDS, self._slot_token) as self._shadow,
+            alongside(),
         ):
             task = asyncio.create_task(self.following.run())
             yield

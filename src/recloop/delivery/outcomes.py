@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import ColumnElement, Engine, func, select
+from sqlalchemy import ColumnElement, Engine, Select, func, select
 
 from recloop.experiments import Clusters
+from recloop.experiments.difference import Moments
 from recloop.experiments.metrics import PLAIN, worth_of
 from recloop.schema import Event, EventKind
 from recloop.settings.params import RewardParams
@@ -51,22 +52,8 @@ def outcomes(
     An act counts for the request and the item that it names, as in training; requests of which only
     some positions were logged (``partial``) are left out.
     """
-    within = (impressions.c.seq > since) & ~impressions.c.partial & impressions.c.traffic.is_(None)
-    if until is not None:
-        within &= impressions.c.seq <= until
-    whose = impressions.c.policy, impressions.c.user_id
-    asked = select(*whose, func.count()).where(within, impressions.c.position == 0).group_by(*whose)
-    earned = (
-        select(*whose, func.sum(worth(reward)))
-        .join(
-            events,
-            (events.c.request_id == impressions.c.request_id)
-            & (events.c.item_id == impressions.c.item_id)
-            & events.c.traffic.is_(None),
-        )
-        .where(within)
-        .group_by(*whose)
-    )
+    asked, earned = _per_person(reward, since, until, worth)
+    whose = asked.selected_columns.policy, asked.selected_columns.user_id
     rows: dict[str, list[tuple[float, float]]] = {}
     with engine.connect() as connection:
         totals = {(policy, person): total for policy, person, total in connection.execute(earned)}
@@ -78,3 +65,43 @@ def outcomes(
         sums, counts = np.array(pairs, np.float64).T
         found[policy] = Outcomes(int(counts.sum()), Clusters(sums, counts))
     return found
+
+
+def moments(engine: Engine, reward: RewardParams, since: int) -> dict[str, tuple[int, Moments]]:
+    """Of ``outcomes`` since a number the requests and the sums over people, which the store adds up."""
+    asked, earned = (query.subquery() for query in _per_person(reward, since, None, worth_of))
+    same = (asked.c.policy == earned.c.policy) & (asked.c.user_id == earned.c.user_id)
+    count, total = asked.c.number, func.coalesce(earned.c.total, 0.0)
+    sums = [func.sum(term) for term in (total, count, total * total, count * count, total * count)]
+    query = select(asked.c.policy, func.count(), *sums).outerjoin_from(asked, earned, same)
+    with engine.connect() as connection:
+        rows = connection.execute(query.group_by(asked.c.policy)).all()
+    return {
+        policy: (int(sums[1]), Moments(people, *(float(one) for one in sums)))
+        for policy, people, *sums in rows
+    }
+
+
+def _per_person(
+    reward: RewardParams,
+    since: int,
+    until: int | None,
+    worth: Callable[[RewardParams], ColumnElement],
+) -> tuple[Select, Select]:
+    """Requests (``number``) and what acts added (``total``), by policy and person."""
+    within = (impressions.c.seq > since) & ~impressions.c.partial & impressions.c.traffic.is_(None)
+    if until is not None:
+        within &= impressions.c.seq <= until
+    whose = impressions.c.policy, impressions.c.user_id
+    asked = select(*whose, func.count().label("number")).where(within, impressions.c.position == 0)
+    earned = (
+        select(*whose, func.sum(worth(reward)).label("total"))
+        .join(
+            events,
+            (events.c.request_id == impressions.c.request_id)
+            & (events.c.item_id == impressions.c.item_id)
+            & events.c.traffic.is_(None),
+        )
+        .where(within)
+    )
+    return asked.group_by(*whose), earned.group_by(*whose)

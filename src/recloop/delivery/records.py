@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 from sqlalchemy import Connection, Engine, select
 
+from recloop.schema import now_us
+from recloop.store.engine import facts_named, note_fact
 from recloop.store.tables import rollouts, transitions
 
 
@@ -127,6 +129,21 @@ def looks_of(engine: Engine, rollout_id: int) -> list[Mapping]:
     with engine.connect() as connection:
         told = _read(connection, rollout_id, None)
     return [t.figures["look"] for t in reversed(told) if t.figures.get("look")]
+
+
+def note_gate(engine: Engine, rollout_id: int, gate: str, said: Mapping) -> None:
+    """Write down what a gate says now, for people to read: nothing hangs on it."""
+    note_fact(engine, f"{_gates(rollout_id)}{gate}", json.dumps({**said, "ts": now_us()}))
+
+
+def gates_of(engine: Engine, rollout_id: int) -> dict[str, dict]:
+    """What ``note_gate`` wrote down last, by gate."""
+    found = facts_named(engine, _gates(rollout_id))
+    return {gate: json.loads(said) for gate, said in found.items()}
+
+
+def _gates(rollout_id: int) -> str:
+    return f"rollout {rollout_id} gate "
 
 
 def history(engine: Engine, limit: int = 20) -> list[Rollout]:

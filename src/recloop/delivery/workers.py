@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from recloop.delivery.meters import Meters
@@ -27,12 +28,21 @@ def share_counts(home: Path, port: int) -> None:
 
 def exposition(meters: Meters) -> bytes:
     """For ``/metrics``: what this process counted, or all workers where there are several."""
+    return generate_latest(_registry(meters))
+
+
+def counted(meters: Meters) -> dict[str, Metric]:
+    """The same, by name of the metric."""
+    return {metric.name: metric for metric in _registry(meters).collect()}
+
+
+def _registry(meters: Meters) -> CollectorRegistry:
     if FOLDER not in os.environ:
-        return meters.text()
+        return meters.registry
     for file in Path(os.environ[FOLDER]).glob("gauge_live*.db"):
         pid = int(file.stem.rpartition("_")[2])
         if not psutil.pid_exists(pid):
             mark_process_dead(pid)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
-    return generate_latest(registry)
+    return registry

@@ -56,6 +56,42 @@ class Clusters:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """What is left of ``Clusters`` when people are summed up: enough for the mean and its interval.
+
+    Attributes:
+        people: n.
+        total: sum of the totals.
+        count: sum of the counts.
+        total_squared: sum of the totals' squares.
+        count_squared: sum of the counts' squares.
+        product: sum of total times count.
+    """
+
+    people: int
+    total: float
+    count: float
+    total_squared: float
+    count_squared: float
+    product: float
+
+    @property
+    def mean(self) -> float:
+        """As ``Clusters.mean``."""
+        return self.total / self.count if self.count else float("nan")
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """As ``Clusters.interval``: the squares of ``total - mean count`` are multiplied out."""
+        n, mean = self.people, self.mean
+        if n < 2:
+            return float("-inf"), float("inf")
+        squares = self.total_squared - 2 * mean * self.product + mean**2 * self.count_squared
+        error = (max(squares, 0.0) * n / (n - 1)) ** 0.5 / self.count
+        half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+        return mean - half, mean + half
+
+
+@dataclass(frozen=True)
 class Difference:
     """Treatment minus control with a confidence interval; infinite bounds say that data is lacking."""
 

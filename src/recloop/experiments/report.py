@@ -86,6 +86,16 @@ def report(engine: Engine, standing: Standing, reward: RewardParams) -> Report:
     return found
 
 
+def glance(engine: Engine, standing: Standing, reward: RewardParams) -> Report:
+    """The figures as they are, with what the looks so far have said: nothing is tested, nothing is noted."""
+    here = standing.experiment
+    samples = {
+        name: measure(engine, METRICS[name], reward, here.name, standing.ended) for name in here.metrics
+    }
+    still = standing.model_copy(update={"state": "stopped"})
+    return judge(still, _exposed(engine, here), samples)[0]
+
+
 def judge(
     standing: Standing, people: Mapping[str, int], samples: Mapping[str, Mapping[str, Sample]]
 ) -> tuple[Report, Look | None]:

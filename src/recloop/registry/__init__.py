@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it once, while it is imported
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
+from recloop.registry.lineage import lineage
 from recloop.registry.runs import Evidence, register
 from recloop.registry.versions import (
     Registered,
@@ -23,6 +24,7 @@ __all__ = [
     "RegistryError",
     "connect",
     "fetch",
+    "lineage",
     "note_bento",
     "promote",
     "register",

@@ -230,6 +230,20 @@ def remember(connection: Connection, name: str, value: str) -> str:
     return connection.execute(query).scalar_one()
 
 
+def note_fact(engine: Engine, name: str, value: str) -> None:
+    """Note a fact in place of what was known under its name."""
+    with engine.begin() as connection:
+        upsert(connection, facts, [{"name": name, "value": value}])
+
+
+def facts_named(engine: Engine, beginning: str) -> dict[str, str]:
+    """All facts whose names begin so, by the rest of the name."""
+    mine = facts.c.name.startswith(beginning, autoescape=True)
+    with engine.connect() as connection:
+        rows = connection.execute(select(facts.c.name, facts.c.value).where(mine).order_by(facts.c.name))
+        return {name.removeprefix(beginning): value for name, value in rows}
+
+
 def recall(engine: Engine, name: str) -> str | None:
     """The value of a noted fact, or None."""
     with engine.connect() as connection:

@@ -15,17 +15,19 @@ from recloop.settings import Params, Places, load_params, places, require_tokens
 from recloop.settings.tokens import FEEDBACK, READ
 from recloop.store import open_store
 from recloop.store.vault import open_vault
-from recloop.web import shop
+from recloop.web import dashboard, shop
 from recloop.web.dashboard import Dashboard
 from recloop.web.pages import STATIC
 from recloop.web.snippet import SNIPPET
 
-SCOPES = shop.SCOPES | {
-    "/dashboard": READ,
-    "/dashboard/live": READ,
-    "/static/*": OPEN,
-    "/recloop.js": OPEN,
-}
+SCOPES = (
+    shop.SCOPES
+    | {
+        "/static/*": OPEN,
+        "/recloop.js": OPEN,
+    }
+    | dashboard.SCOPES
+)
 
 
 PARAMS = "RECLOOP_PARAMS"  # how a worker learns which file of parameters holds
@@ -47,8 +49,10 @@ def create(where: Places, params: Params) -> Starlette:
     assumed = where.consent == "assumed"
     door = Door(engine, params.privacy.terms.model_dump(), assumed, vault() if where.accounts else None)
     gateway = Gateway(engine, params, tokens, free, rate, slot_token, where.internal, door)
-    pages = [*shop.routes(gateway, vault), *Dashboard(gateway).routes, STATIC, SNIPPET]
-    return gateway.app([*Persons(engine, door, vault).routes, *pages], persons.SCOPES | SCOPES, shop.MOST)
+    shown = Dashboard(gateway, where.home)
+    pages = [*shop.routes(gateway, vault), *shown.routes, STATIC, SNIPPET]
+    own = [*Persons(engine, door, vault).routes, *pages]
+    return gateway.app(own, persons.SCOPES | SCOPES, shop.MOST, shown.board.running)
 
 
 def from_environment() -> Starlette:
