@@ -15,7 +15,7 @@ import polars as pl
 
 from recloop.settings.params import RewardParams
 
-CHUNK = 250_000  # acts that look for their place in a slate at once
+CHUNK = 20_000  # acts that look for their place in a slate at once
 NEVER = np.iinfo(np.int64).max
 KINDS = ("view", "click", "cart", "purchase", "dismiss", "rating")
 CLICK, RATING = KINDS.index("click"), KINDS.index("rating")
@@ -157,11 +157,12 @@ class Reader:
         self, slate: np.ndarray, request: np.ndarray, item: np.ndarray, kind: np.ndarray, ts: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Each act finds its place in the slate; one without counts for nothing."""
-        place = np.empty(len(request), np.int32)
+        place, cells = np.full(len(request), -1, np.int32), slate.ravel()
         for start in range(0, len(request), CHUNK):
             part = slice(start, start + CHUNK)
-            hit = slate[request[part]] == item[part, None]
-            place[part] = np.where(hit.any(1), hit.argmax(1), -1)
+            first, found = request[part] * np.int64(slate.shape[1]), place[part]
+            for i in reversed(range(slate.shape[1])):
+                found[cells[first + i] == item[part]] = i
         named = (request >= 0) & (item >= 0) & (place >= 0)
         if not named.all():
             request, kind, ts, place = (array[named] for array in (request, kind, ts, place))
@@ -170,11 +171,11 @@ class Reader:
             if worth:
                 reward += worth * np.bincount(request[kind == KINDS.index(each)], minlength=len(slate))
         cell = request * np.int64(slate.shape[1]) + place
-        first, good = np.full(slate.size, NEVER), np.zeros(slate.size, bool)
-        np.minimum.at(first, cell, ts)
+        met, good = np.full(slate.size, NEVER), np.zeros(slate.size, bool)
+        np.minimum.at(met, cell, ts)
         good[cell[GOOD[kind]]] = True
-        first[~good] = NEVER
-        clicked = first.reshape(slate.shape).argmin(1)
+        met[~good] = NEVER
+        clicked = met.reshape(slate.shape).argmin(1)
         return np.where(good.reshape(slate.shape).any(1), clicked, -1), reward
 
 
