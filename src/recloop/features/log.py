@@ -137,9 +137,7 @@ class Reader:
     def _acts(self, people: pl.DataFrame) -> tuple[dict[str, Any], Positive]:
         """``request_id``, ``item``, ``kind`` and ``ts`` of all acts; and the positive ones in order."""
         pleased = (pl.col("kind") == "rating") & (pl.col("value") >= self.reward.rating_positive)
-        kind = (
-            pl.when(pleased).then(CLICK).otherwise(_place("kind", pl.Series(KINDS)))
-        )  # what these stars are
+        kind = pl.when(pleased).then(CLICK).otherwise(_place("kind", pl.Series(KINDS)))
         item = _place("item_id", self.items).fill_null(-1)
         acts = self._rows(
             "events", people, "request_id", item, kind.fill_null(RATING).cast(pl.Int8).alias("kind")
