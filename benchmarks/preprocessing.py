@@ -3,7 +3,7 @@
 Both read the same clean Parquet files (a fifth as many requests as events, slates of five, 50 events per
 person, 20,000 items) and leave the same files; every array is compared, and a difference ends the benchmark.
 Each run is a process of its own, whose peak memory is its own; starting Python is not counted. The limit is
-reading the log alone.
+reading the log and writing as many bytes as the result has.
 """
 
 import multiprocessing
@@ -138,6 +138,14 @@ def compare(ours: Path, theirs: Path) -> None:
             raise SystemExit(f"{file.name} is not what the peer makes")
 
 
+def pass_through(valid: Path, made: Path, out: Path) -> None:
+    """Read the log, and write as many bytes as there are in the result."""
+    for file in valid.iterdir():
+        pl.read_parquet(file)
+    for file in made.iterdir():
+        (out / file.name).write_bytes(bytes(file.stat().st_size))
+
+
 def cases(repeats: int) -> Iterator[Row]:
     """Events per second, and peak memory."""
     events = QUICK_EVENTS if repeats <= QUICK_REPEATS else EVENTS
@@ -152,15 +160,13 @@ def cases(repeats: int) -> Iterator[Row]:
             ]
         )  # (repeats, who, seconds and GB)
         compare(ours, theirs)
-        reading = min(
-            timeit.repeat(lambda: [pl.read_parquet(f) for f in valid.iterdir()], number=1, repeat=3)
-        )
+        passing = min(timeit.repeat(lambda: pass_through(valid, ours, theirs), number=1, repeat=3))
     peer = f"pandas {version('pandas')}"
     speed, memory = np.median(runs, 0).T
     case = f"{events:,} events"
     yield Row(
         case, "events/s", events / speed[0], peer, events / speed[1],
-        *median_ratio(runs[:, 1, 0] / runs[:, 0, 0]), better="higher", limit=events / reading,
+        *median_ratio(runs[:, 1, 0] / runs[:, 0, 0]), better="higher", limit=events / passing,
     )  # fmt: skip
     yield Row(
         f"{case}, peak memory", "GB", memory[0], peer, memory[1],

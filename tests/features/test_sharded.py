@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks.pandas_features import build_on_pandas
 from benchmarks.preprocessing import compare, write_log
-from recloop.agents.cluster import cluster
-from recloop.agents.shards import in_tasks
+from pipelines import preprocess
 from recloop.features.build import build_features
+from recloop.settings import load_params
 from recloop.settings.params import FeatureParams, RewardParams, TargetEncodingParams, TextParams
 
 REWARD = RewardParams(view=0.1, click=1, cart=0.3, purchase=4, dismiss=-0.7, rating_positive=4)
@@ -52,10 +52,19 @@ def same(out: Path, alone: Path) -> None:
         assert (out / name).read_bytes() == (alone / name).read_bytes(), name
 
 
-def test_shards_of_people_on_ray_give_the_same_bytes(log, alone, tmp_path):
-    with cluster(workers=1):
-        build_features(log, tmp_path, changed(num_workers=3), REWARD, in_tasks)
-    same(tmp_path, alone)
+def test_the_stage_on_ray_leaves_the_same_bytes(log, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[2] / "params.yaml").read_text()
+    for name, workers in (("alone", 0), ("on_ray", 2)):
+        (tmp_path / name / "data").mkdir(parents=True)
+        (tmp_path / name / "data" / "valid").symlink_to(log)
+        said = text.replace("num_workers: 0 ", f"num_workers: {workers} ", 1)
+        (tmp_path / name / "params.yaml").write_text(said)
+        monkeypatch.chdir(tmp_path / name)
+        assert load_params().features.num_workers == workers
+        preprocess.main()
+    same(tmp_path / "on_ray" / "data" / "features", tmp_path / "alone" / "data" / "features")
+    reports = [(tmp_path / name / "reports" / "features.json").read_text() for name in ("alone", "on_ray")]
+    assert reports[0] == reports[1]
 
 
 def test_a_log_out_of_order_in_several_files_gives_the_same_bytes(log, alone, tmp_path):

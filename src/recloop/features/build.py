@@ -60,7 +60,7 @@ def build_features(
     shards = min(max(1, -(-rows // SHARD_ROWS), params.num_workers), len(people))
     ends = [len(people) * i // shards for i in range(shards + 1)]
     parts = [people[start:end] for start, end in pairwise(ends)]
-    reader = Reader(valid, items["item_id"], devices, reward, shards > 1)
+    reader = Reader(valid, items["item_id"], devices, reward)
     requests, acts = log.join(spread(reader, parts), len(items))
     everyone = pl.concat(
         [

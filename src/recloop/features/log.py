@@ -15,7 +15,7 @@ import polars as pl
 
 from recloop.settings.params import RewardParams
 
-CHUNK = 250_000  # acts that look for their place in a slate at once
+CHUNK = 20_000  # acts that look for their place in a slate at once
 NEVER = np.iinfo(np.int64).max
 KINDS = ("view", "click", "cart", "purchase", "dismiss", "rating")
 CLICK, RATING = KINDS.index("click"), KINDS.index("rating")
@@ -81,14 +81,12 @@ class Reader:
         items: item ids in index order.
         devices: in order.
         reward: what acts are worth.
-        shared: whether there are other shards, whose rows are left out.
     """
 
     valid: Path
     items: pl.Series
     devices: pl.Series
     reward: RewardParams
-    shared: bool
 
     def __call__(self, people: pl.DataFrame) -> tuple[Requests, Positive]:
         """``people``: their ``user_id`` and ``row``, which ascends."""
@@ -101,18 +99,20 @@ class Reader:
 
     def _requests(self, people: pl.DataFrame) -> tuple[dict[str, np.ndarray], pl.DataFrame]:
         """The arrays that say what was shown; and the ``place`` of each ``request_id`` in them."""
-        shown = self._rows("impressions", people, "request_id", "position", "item_id", "propensity", "device")
+        item = _place("item_id", self.items).fill_null(len(self.items))
+        device = _place("device", self.devices)
+        shown = self._rows("impressions", people, "request_id", "position", "propensity", item, device)
         if (begins := _begins(shown)) is None:
             begins = _begins(shown := shown.sort("request_id", "position"))
             assert begins is not None
-        head = shown.select("request_id", "user_id", "device")[begins]
-        item = _numbers(shown["item_id"], self.items, len(self.items))
-        position, propensity, ts = (shown[name].to_numpy() for name in ("position", "propensity", "ts"))
+        ids = shown["request_id"].gather(begins)
+        columns = {name: shown[name].to_numpy() for name in shown.columns if name != "request_id"}
         del shown
-        row = people["row"].to_numpy()[_numbers(head["user_id"], people["user_id"])]
-        device, first = _numbers(head["device"], self.devices), np.minimum.reduceat(ts, begins)
+        row = people["row"].to_numpy()[columns.pop("user_id")[begins]]
+        device, ts = columns.pop("device")[begins], columns.pop("ts")
+        first = np.minimum.reduceat(ts, begins)
         if (order := _order(row, first)) is None:
-            order = np.lexsort((head["request_id"].rank("ordinal").to_numpy(), first, row))
+            order = np.lexsort((ids.rank("ordinal").to_numpy(), first, row))
         lengths = np.diff(begins, append=len(ts))
         place = np.empty(len(order), np.int32)
         place[order] = np.arange(len(order), dtype=np.int32)
@@ -122,46 +122,46 @@ class Reader:
             "row": row[order],
             "ts": first[order],
             "device": device[order],
-            "slate": _spread(shape, at, item, len(self.items)),
-            "propensity": _spread(shape, at, propensity, np.nan),
-            "position": _spread(shape, at, position, -1),
+            "slate": _spread(shape, at, columns["item_id"], len(self.items)),
+            "propensity": _spread(shape, at, columns["propensity"], np.nan),
+            "position": _spread(shape, at, columns["position"], -1),
         }
-        return arrays, head.select("request_id", place=pl.Series(place))
+        return arrays, pl.DataFrame({"request_id": ids, "place": place})
 
-    def _rows(self, table: str, people: pl.DataFrame, *columns: str) -> pl.DataFrame:
-        found = scan(self.valid, table)
-        if self.shared:
-            found = found.join(people.lazy(), on="user_id", how="semi", maintain_order="left")
-        return found.select("user_id", *columns, pl.col("ts").dt.epoch("us")).collect()
+    def _rows(self, table: str, people: pl.DataFrame, *columns: str | pl.Expr) -> pl.DataFrame:
+        """Of these people, ``user_id`` being a place; words become numbers before rows are gathered."""
+        user = _place("user_id", people["user_id"])
+        found = scan(self.valid, table).select(user, *columns, pl.col("ts").dt.epoch("us"))
+        return found.drop_nulls("user_id").collect(engine="streaming")
 
     def _acts(self, people: pl.DataFrame) -> tuple[dict[str, Any], Positive]:
         """``request_id``, ``item``, ``kind`` and ``ts`` of all acts; and the positive ones in order."""
-        acts = self._rows("events", people, "item_id", "kind", "value", "request_id")
-        item, kind = _numbers(acts["item_id"], self.items), _numbers(acts["kind"], pl.Series(KINDS))
-        ts = acts["ts"].to_numpy()
-        pleased = acts["value"].fill_null(np.nan).to_numpy() >= self.reward.rating_positive
-        kind[(kind == RATING) & pleased] = CLICK  # which is what these stars are worth
-        wanted = np.flatnonzero((kind == CLICK) & (item >= 0))
-        person = _numbers(acts["user_id"].gather(wanted), people["user_id"])
-        if (person < 0).any():
-            wanted, person = wanted[person >= 0], person[person >= 0]
-        row = people["row"].to_numpy()[person]
+        pleased = (pl.col("kind") == "rating") & (pl.col("value") >= self.reward.rating_positive)
+        kind = pl.when(pleased).then(CLICK).otherwise(_place("kind", pl.Series(KINDS)))
+        item = _place("item_id", self.items).fill_null(-1)
+        acts = self._rows(
+            "events", people, "request_id", item, kind.fill_null(RATING).cast(pl.Int8).alias("kind")
+        )
+        items, kinds, ts = (acts[name].to_numpy() for name in ("item_id", "kind", "ts"))
+        wanted = np.flatnonzero((kinds == CLICK) & (items >= 0))
+        row = people["row"].to_numpy()[acts["user_id"].to_numpy()[wanted]]
         if (order := _order(row, ts[wanted])) is None:
             ids = self._rows("events", people, "event_id")["event_id"].gather(wanted)
             order = np.lexsort((ids.rank("ordinal").to_numpy(), ts[wanted], row))
         wanted = wanted[order]
-        positive = Positive(row[order], item[wanted], ts[wanted])
-        return {"request_id": acts["request_id"], "item": item, "kind": kind, "ts": ts}, positive
+        positive = Positive(row[order], items[wanted], ts[wanted])
+        return {"request_id": acts["request_id"], "item": items, "kind": kinds, "ts": ts}, positive
 
     def _feedback(
         self, slate: np.ndarray, request: np.ndarray, item: np.ndarray, kind: np.ndarray, ts: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Each act finds its place in the slate; one without counts for nothing."""
-        place = np.empty(len(request), np.int32)
+        place, cells = np.full(len(request), -1, np.int32), slate.ravel()
         for start in range(0, len(request), CHUNK):
             part = slice(start, start + CHUNK)
-            hit = slate[request[part]] == item[part, None]
-            place[part] = np.where(hit.any(1), hit.argmax(1), -1)
+            first, found = request[part] * np.int64(slate.shape[1]), place[part]
+            for i in reversed(range(slate.shape[1])):
+                found[cells[first + i] == item[part]] = i
         named = (request >= 0) & (item >= 0) & (place >= 0)
         if not named.all():
             request, kind, ts, place = (array[named] for array in (request, kind, ts, place))
@@ -170,11 +170,11 @@ class Reader:
             if worth:
                 reward += worth * np.bincount(request[kind == KINDS.index(each)], minlength=len(slate))
         cell = request * np.int64(slate.shape[1]) + place
-        first, good = np.full(slate.size, NEVER), np.zeros(slate.size, bool)
-        np.minimum.at(first, cell, ts)
+        met, good = np.full(slate.size, NEVER), np.zeros(slate.size, bool)
+        np.minimum.at(met, cell, ts)
         good[cell[GOOD[kind]]] = True
-        first[~good] = NEVER
-        clicked = first.reshape(slate.shape).argmin(1)
+        met[~good] = NEVER
+        clicked = met.reshape(slate.shape).argmin(1)
         return np.where(good.reshape(slate.shape).any(1), clicked, -1), reward
 
 
@@ -206,10 +206,9 @@ def scan(valid: Path, table: str) -> pl.LazyFrame:
     return pl.scan_parquet(found / "*" if found.is_dir() else found, glob=found.is_dir())
 
 
-def _numbers(values: pl.Series, known: pl.Series, otherwise: int = -1) -> np.ndarray:
-    """int32: the place of each value in ``known``."""
-    places = values.cast(pl.Enum(known), strict=False).to_physical().cast(pl.Int32)
-    return places.fill_null(otherwise).to_numpy(writable=True)
+def _place(column: str, known: pl.Series) -> pl.Expr:
+    """The place of each value in ``known``, null for none."""
+    return pl.col(column).cast(pl.Enum(known), strict=False).to_physical().cast(pl.Int32)
 
 
 def _places(ids: pl.Series, places: pl.DataFrame) -> np.ndarray:
