@@ -136,9 +136,10 @@ def test_the_automation_runs_the_retraining_deployment(project, tmp_path, monkey
         monkeypatch.chdir(tmp_path)
         automations = httpx.post(f"{api}/automations/filter").json()
         assert ["retrain on drift" in one["name"] for one in automations] == [True], automations
-        (nightly,) = [
-            one for one in httpx.post(f"{api}/deployments/filter", json={}).json() if one["name"] == "nightly"
-        ]
+        made = {one["name"]: one for one in httpx.post(f"{api}/deployments/filter", json={}).json()}
+        nightly, watching = made["nightly"], made["every-five-minutes"]
+        assert watching["global_concurrency_limit"]["limit"] == 1
+        assert watching["parameters"] == {"looks": 5}
 
         def runs():
             wanted = {"deployments": {"id": {"any_": [nightly["id"]]}}}

@@ -9,7 +9,7 @@ a change for good is reported for a day, and from then on by the distance from w
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recloop.experiments.drift import Drift, counts_drift, mix_drift, steps_drift
@@ -21,6 +21,8 @@ LEAST = 200  # people in either sample, below which nothing is said
 SOME = 50  # and yesterday, below which it is not asked
 TWICE = 2.0  # a person who comes in two clock hours of a window is in it twice: chance is allowed that much
 CHANCE = 1e-6  # of a look at one feature; about 43,000 of them are within 30 days
+YOUNG = "hours before"  # of a policy that had no such hour yet
+TIME_OF_DAY = 2.0  # they are other hours of the day, so that twice as much is needed
 MOST = 50  # values of a feature that are told apart, the most frequent ones
 Compared = Callable[..., Any]  # as counts_drift; samples are not empty
 HOW: Mapping[str, tuple[str, Compared]] = {
@@ -71,9 +73,10 @@ def seasonal(digests: Mapping[int, Counts], now: int) -> list[Found]:
         drifts = [
             compare(feature, *_told_apart(_halved(other), _halved(values)), chance=CHANCE) for other in others
         ]
-        found.append(
-            Found(kind, policy, against[0][0], min(drifts, key=lambda one: one.distance / one.threshold))
-        )
+        reference, least = against[0][0], min(drifts, key=lambda one: one.distance / one.threshold)
+        if reference == YOUNG:
+            least = replace(least, threshold=TIME_OF_DAY * least.threshold)
+        found.append(Found(kind, policy, reference, least))
     return found
 
 
@@ -86,7 +89,7 @@ def _references(
     yield "same hour of the day", [then for ts, then in past if _weekend(then) == _weekend(ts)]
     if of_policy:
         oldest = window[-1]
-        yield "hours before", [ts for ts in digests if oldest - 12 * HOUR_US <= ts < oldest]
+        yield YOUNG, [ts for ts in digests if oldest - 12 * HOUR_US <= ts < oldest]
 
 
 def _weekend(ts: int) -> bool:
