@@ -2,8 +2,9 @@
 
 Both are served by their own process on this machine and looked at in a Chromium without a window, in turn.
 The figures are the browser's own: the first byte of the page, and its first paint with content in it (of
-MLflow's, which is drawn by a script, that is the frame of its page, before its runs are read). *Cold*: the gateway has
-just started, and no panel was ever computed. *Under load*: 50 recommendations a second at the same gateway.
+MLflow's, which is drawn by a script, that is the frame of its page, before its runs are read). *Cold*: the
+gateway has just started, and no panel was ever computed. *Under load*: 50 recommendations a second at the
+same gateway.
 """
 
 import os
