@@ -15,8 +15,19 @@ import pytest
 
 from pipelines import register as stage
 from recloop.policy import ArtefactError, load
-from recloop.registry import Evidence, Registered, RegistryError, connect, register, resolve, versions
+from recloop.registry import (
+    Evidence,
+    Registered,
+    RegistryError,
+    connect,
+    lineage,
+    register,
+    resolve,
+    versions,
+)
 from recloop.settings import Places
+from recloop.store import open_store
+from recloop.store.lineage import lineage_of, lineages, note_lineage
 from tests.registry.conftest import PARAMS, MakePolicy
 
 
@@ -45,6 +56,27 @@ def test_a_run_keeps_params_metrics_plots_data_and_code(
     assert used.dataset.digest == "0123456789abcdef0123456789abcdef.dir"
     assert used.dataset.name == "market snapshot"
     assert "data/snapshot" in used.dataset.source
+
+
+def test_where_a_policy_comes_from_stands_in_the_store(
+    where: Places, make_policy: MakePolicy, evidence: Evidence
+) -> None:
+    counts = {"rows": 20, "kept": 18, "quarantined": 2, "expectations": {"event_id_unique": 2}}
+    (evidence.reports / "validation.json").write_text(json.dumps({"success": 1, "events": counts}))
+    found = register(where, make_policy(1.0), evidence)
+    engine = open_store(where.store)
+    told = lineage(connect(where), found)
+    note_lineage(engine, told)
+    note_lineage(engine, told)
+    name = load(make_policy(1.0)).manifest.name
+    assert lineages(engine) == [told]
+    assert lineage_of(engine, name) == told
+    assert lineage_of(engine, "another") is None
+    assert (told.version, told.run_id, told.data_source) == (found.version, found.run_id, "market")
+    assert told.data_version == "0123456789abcdef0123456789abcdef.dir"
+    assert len(told.git_commit) == 40
+    assert told.valid is True
+    assert told.tables == {"events": {"rows": 20, "kept": 18, "quarantined": 2}}
 
 
 def test_the_learning_curve_is_logged_by_step(

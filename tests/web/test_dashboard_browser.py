@@ -154,9 +154,9 @@ def test_what_was_seen_before_it_moved_on_is_not_acted_on(shop, browser, number)
 
 def test_an_opened_detail_and_the_focus_stay_when_a_panel_changes(shop, browser, number):
     page = opened_page(browser, f"{shop.url}/dashboard?lang=en")
-    summary = page.locator('[data-key="gate-canary"] summary')
-    summary.focus()
-    page.keyboard.press("Enter")
+    expect(page.locator("[data-panel=rollout]")).to_contain_text(f"Rollout {number}:")
+    page.locator('[data-key="gate-canary"] summary').press("Enter")
+    expect(page.locator('[data-key="gate-canary"][open]')).to_have_count(1)
     page.evaluate("document.querySelector('[data-key=gate-canary]').dataset.old = 1")
     until(lambda: not page.locator("[data-old]").count())
     assert page.locator('[data-key="gate-canary"][open]').count() == 1

@@ -211,7 +211,9 @@ def test_both_languages_say_everything():
     assert not any(re.search("[가-힣]", text) for text in TEXTS["en"].values())
 
 
-@pytest.mark.parametrize("path", ["style.css", "storefront.js", "dashboard.js", "icon.svg"])
+@pytest.mark.parametrize(
+    "path", ["style.css", "shop.js", "shop.css", "dashboard.js", "dashboard.css", "icon.svg"]
+)
 def test_what_pages_refer_to_is_there(client, path):
     assert client.get(f"/static/{path}").status_code == 200
 

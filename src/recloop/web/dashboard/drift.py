@@ -1,4 +1,4 @@
-"""Whether other people come than those whom the policy learnt from, and see other things: by feature."""
+"""Whether other people come than before, and see other things: by feature."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,18 +6,33 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Engine, Select, func, select
 
 from recloop.experiments.drift import Drift, counts_drift, numbers_drift
+from recloop.schema import now_us
 from recloop.store.snapshot import Watermark
 from recloop.store.tables import impressions, items, users
+from recloop.watch.digest import KEPT_US, digested
+from recloop.watch.season import Found, seasonal
 
 WINDOW = 50_000  # impressions before the last training, and as many of the newest since
 
 
-def drifts(engine: Engine, mark: Path) -> list[Drift] | None:
-    """By feature, most drifted first; None before the first training. ``mark``: the watermark's file."""
+def drifts(engine: Engine, mark: Path) -> list[Found]:
+    """What differs from before the last training, and of the last hour from the hours that are like it.
+
+    Most drifted first. ``mark``: the file of the watermark of the last training.
+    """
+    now = now_us()
+    found = seasonal(digested(engine, now - KEPT_US, now), now)
     try:
         trained = Watermark.load(mark).impressions
     except (OSError, ValueError, TypeError):
-        return None
+        trained = None
+    if trained is not None:
+        found += [Found("inputs", "", "training", one) for one in _since(engine, trained)]
+    return sorted(found, key=lambda one: one.drift.threshold / (one.drift.distance or 1e-9))
+
+
+def _since(engine: Engine, trained: int) -> list[Drift]:
+    """By feature; ``trained``: the last impression that was learnt from."""
     with engine.connect() as connection:
         last = connection.execute(select(func.max(impressions.c.seq))).scalar() or 0
     seq = impressions.c.seq
@@ -33,9 +48,7 @@ def drifts(engine: Engine, mark: Path) -> list[Drift] | None:
     ]
     found.append(numbers_drift("age", _ages(engine, old), _ages(engine, new)))
     found.append(counts_drift("category", _shown(engine, old), _shown(engine, new)))
-    return sorted(
-        (one for one in found if one is not None), key=lambda one: one.threshold / (one.distance or 1e-9)
-    )
+    return [one for one in found if one is not None]
 
 
 def _people(engine: Engine, column: ColumnElement, part: ColumnElement[bool]) -> Counter[str]:

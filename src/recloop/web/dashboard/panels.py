@@ -12,6 +12,7 @@ from recloop.store.data_versions import data_versions
 from recloop.store.lineage import lineages
 from recloop.store.quarantine import count_held, held
 from recloop.watch import raised
+from recloop.watch import standing as standing_alerts
 from recloop.web.dashboard.board import Panel
 from recloop.web.dashboard.drift import drifts
 from recloop.web.dashboard.progress import standing
@@ -58,7 +59,7 @@ def panels(gateway: Gateway, home: Path, traffic: Traffic) -> list[Panel]:
         Panel("serving", 1, serving),
         Panel("now", 5, now, always=True),
         Panel("rollout", 1, lambda: standing(engine, params.delivery)),
-        Panel("alerts", 3, lambda: raised(engine, NEWEST)),
+        Panel("alerts", 3, lambda: (standing_alerts(engine), raised(engine, NEWEST))),
         Panel("reward", 10, lambda: rewards(engine, params.reward), slow=True),
         Panel("experiments", 20, tested, slow=True),
         Panel("learning", 10, lambda: last_training(REPORTS)),

@@ -169,10 +169,8 @@ EN = {
     "learning_line": "{algorithm}: {final} at the end, {best} at best, {steps} env steps in {seconds} s",
     "env_steps": "{steps} env steps",
     # drift
-    "no_mark": "Nothing was trained yet: there is nothing to compare with.",
-    "no_drift": "Nobody has come since the last training.",
-    "drift_note": "Of those who came since the last training, beside those before; up to {window} impressions"
-    " each.",
+    "no_drift": "There is nothing to compare yet: nothing was trained, or nobody has come since.",
+    "drift_note": "Around the last training up to {window} impressions each are looked at.",
     "feature": "feature",
     "distance": "distance",
     "threshold": "threshold",
@@ -264,4 +262,15 @@ EN = {
     " kept. `python -m pipelines.register` writes it down.",
     "fallback_lineage": "No slot answered: the most popular items were shown, each with propensity 1.",
     "row_word": "rollout {number} ({state})",
+    "says": "verdict",
+    "alerts_now": "What holds now",
+    "alerts_told": "What people were told",
+    "since": "since",
+    "in_hand": "{who} has it in hand",
+    "muted": "caused by another",
+    "reference_training": "than before the last training",
+    "reference_same hour of the week": "than at the same hour of the week",
+    "reference_same hour of the day": "than at the same hour of the day",
+    "reference_hours before": "than in the hours before",
+    "feature_propensity": "propensity",
 }
