@@ -15,7 +15,6 @@ Condition = Callable[[Mapping[str, Any], pl.Schema], pl.Expr | None]
 NUMBERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.Float64)
 HASHABLE = (*NUMBERS, pl.String, pl.Boolean)
 DEFAULTS = {"row_condition": (None,), "ignore_row_if": ("all_values_are_missing", "either_value_is_missing")}
-ENDS = 1 << 16
 ODD_REGEX = re.compile(r"[^ -~]|\\[A-Za-z0-9]|\(\?|&&|--|~~|\[[^\]]*\[|[*+?}]\+")  # engines differ in these
 
 
@@ -131,10 +130,7 @@ def occurs_twice(hashes: pl.Series, values: Callable[[np.ndarray], pl.Series]) -
     shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     twice = np.zeros(len(hashes), bool)
     if len(shared):
-        ends = np.zeros(ENDS, bool)  # of the hashes that are shared: most others end otherwise
-        ends[shared % ENDS] = True
-        alike = np.flatnonzero(ends[hashes.to_numpy() % ENDS])
-        suspect = alike[hashes.gather(alike).is_in(pl.Series(shared).implode()).to_numpy()]
+        suspect = np.flatnonzero(hashes.is_in(pl.Series(shared).implode()).to_numpy())
         twice[suspect] = values(suspect).is_duplicated().to_numpy()
     return pl.Series(twice)
 
