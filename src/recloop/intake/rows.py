@@ -45,7 +45,9 @@ def _csv(path: Path, fields: Collection[str]) -> Iterator[tuple[list[object], in
         rows = csv.DictReader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""))
         if unknown := [name for name in rows.fieldnames or [] if name not in fields]:
             more = f", and other facts go into the JSON object {OBJECT}" if OBJECT in fields else ""
-            raise DatasetError(f"{path} has a column {unknown[0]!r}; {what} have {', '.join(fields)}{more}")
+            raise DatasetError(
+                f"{path} has a column {unknown[0]!r}; the fields are {', '.join(fields)}{more}"
+            )
         while part := list(islice(rows, ROWS_AT_ONCE)):
             yield [_fields(row) for row in part], raw.tell()
 

@@ -169,15 +169,16 @@ def _admitted(
     engine: Engine, batch: Batch, terms: Terms, name: Callable[[str], str | None]
 ) -> tuple[Batch, int]:
     """The batch without the rows of people who do not agree, and how many these are."""
-    rows = (*batch.users, *batch.impressions, *batch.events)
+    logged = {row.user_id for row in batch.impressions} | {row.user_id for row in batch.events}
     with engine.connect() as connection:
-        names = admitted(connection, {row.user_id for row in rows}, terms, name)
-    kept = {
-        "users": renamed(batch.users, names),
-        "impressions": renamed(batch.impressions, names),
-        "events": renamed(batch.events, names),
-    }
-    return replace(batch, **kept), len(rows) - sum(map(len, kept.values()))
+        names = admitted(connection, {row.user_id for row in batch.users} | logged, terms, name)
+    kept = replace(
+        batch,
+        users=renamed(batch.users, names),
+        impressions=renamed(batch.impressions, names),
+        events=renamed(batch.events, names),
+    )
+    return kept, len(batch) - len(kept)
 
 
 def _write(engine: Engine, rows: Rows, source: Source, place: Any) -> None:

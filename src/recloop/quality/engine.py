@@ -178,7 +178,8 @@ class FrameEngine(PandasExecutionEngine):
 
     def _scan(self, counted: list[tuple[MetricConfiguration, Deferred]]) -> dict:
         """The metrics' values, of one query for all and of the first rows that fail."""
-        failed, found, shown = self._failed(counted), {}, {}
+        failed, shown = self._failed(counted), {}
+        found: dict = {}
         for metric, waiting in counted:
             mask = failed[_mask(metric, waiting)]
             if metric.metric_name.endswith(VALUES):
