@@ -125,30 +125,33 @@ def _peak(judge: Callable[[Path, Path], dict], file: Path, docs: Path) -> float:
 def cases(repeats: int) -> Iterator[Row]:
     """The suite of events on clean and on dirty rows."""
     rows = QUICK_ROWS if repeats <= QUICK_REPEATS else ROWS
-    with tempfile.TemporaryDirectory() as folder:
-        docs = Path(folder) / "docs"
-        for name, bad_share in (("clean", 0.0), ("dirty", 0.001)):
-            file = Path(folder) / f"{name}.parquet"
-            events(rows, bad_share).write_parquet(file)
-            if not bad_share:
-                ours, theirs = (peak(judge, file, docs) for judge in (judged, judged_by_pandas))
-                ratio = theirs / ours
-                case = f"memory for {rows:,} {name} rows"
-                yield Row(case, "MB", ours, PEER, theirs, ratio, ratio, ratio, "lower", None)
-            limit = rows / min(
-                timeit.repeat(lambda f=file: pl.read_parquet(f, columns=columns()), number=1, repeat=3)
-            )
-            yield _race(
-                f"{len(CHECKS)} expectations, {rows:,} {name} rows", rows, repeats, limit,
-                lambda f=file: judged(f, docs), lambda f=file: judged_by_pandas(f, docs),
-            )  # fmt: skip
-            frame = pl.read_parquet(file, columns=columns())
-            other = frame.to_pandas()
-            yield _race(
-                f"the same, {rows:,} {name} rows in memory", rows, repeats, None,
-                lambda f=frame: figures(Judge(docs).verdict("events", f, CHECKS)),
-                lambda f=other: figures(on_pandas("events", f, CHECKS)),
-            )  # fmt: skip
+    for name, bad_share in (("clean", 0.0), ("dirty", 0.001)):
+        with tempfile.TemporaryDirectory() as folder:
+            yield from judged_rows(Path(folder), name, bad_share, rows, repeats)
+
+
+def judged_rows(folder: Path, name: str, bad_share: float, rows: int, repeats: int) -> Iterator[Row]:
+    """From a file, and from memory; of clean rows also the memory that it takes."""
+    file, docs = folder / f"{name}.parquet", folder / "docs"
+    events(rows, bad_share).write_parquet(file)
+    if not bad_share:
+        ours, theirs = (peak(judge, file, docs) for judge in (judged, judged_by_pandas))
+        ratio = theirs / ours
+        yield Row(
+            f"memory for {rows:,} {name} rows", "MB", ours, PEER, theirs, ratio, ratio, ratio, "lower", None
+        )
+    limit = rows / min(timeit.repeat(lambda: pl.read_parquet(file, columns=columns()), number=1, repeat=3))
+    yield _race(
+        f"{len(CHECKS)} expectations, {rows:,} {name} rows", rows, repeats, limit,
+        lambda: judged(file, docs), lambda: judged_by_pandas(file, docs),
+    )  # fmt: skip
+    frame = pl.read_parquet(file, columns=columns())
+    other = frame.to_pandas()
+    yield _race(
+        f"the same, {rows:,} {name} rows in memory", rows, repeats, None,
+        lambda: figures(Judge(docs).verdict("events", frame, CHECKS)),
+        lambda: figures(on_pandas("events", other, CHECKS)),
+    )  # fmt: skip
 
 
 def _race(

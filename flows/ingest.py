@@ -15,10 +15,11 @@ from flows.alone import by_hand
 from flows.noting import NOTED
 from recloop.intake import DatasetError, SourceConflict, import_into
 from recloop.intake.readers import read_dataset
-from recloop.settings import places
+from recloop.settings import load_params, places
 from recloop.settings.workspace import workspace
 from recloop.store import open_store
 from recloop.store.snapshot import Watermark, watermark
+from recloop.store.vault import open_vault
 
 MARK = Path("data/watermark.json")
 
@@ -26,9 +27,11 @@ MARK = Path("data/watermark.json")
 @task(retries=2, retry_delay_seconds=10)
 def read(path: Path) -> str:
     """Import one file or folder, and put it away so that it is not read twice."""
-    engine = open_store(places().store)
+    where, terms = places(), load_params().privacy.terms.model_dump()
+    name = open_vault(where).behind_the_door if where.accounts else str
     try:
-        said, place = str(import_into(engine, read_dataset(path), progress=False)), "done"
+        report = import_into(open_store(where.store), read_dataset(path), False, terms, name)
+        said, place = str(report), "done"
     except (DatasetError, SourceConflict) as error:
         said, place = str(error), "refused"
     target = path.parent.parent / f"inbox-{place}"

@@ -1,5 +1,6 @@
 """Ingest: the inbox is read once, what is wrong is put aside with its reason, and the watermark moves."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from recloop.settings import places
 from recloop.store import add_items, open_store
 from recloop.store.snapshot import Watermark
 
+ROOT = Path(__file__).parents[2]
 LINE = (
     "10.0.0.1 - - [24/Nov/2026:10:00:{second:02} +0900]"
     ' "GET /items/{item}?uid=u1&act=click HTTP/1.1" 200 512\n'
@@ -19,6 +21,7 @@ LINE = (
 @pytest.fixture
 def inbox(tmp_path, monkeypatch, prefect):
     monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     add_items(open_store(places().store), [Item(item_id="a", title="a"), Item(item_id="b", title="b")])
     folder = places().home / "inbox"
     folder.mkdir()

@@ -13,7 +13,7 @@ from recloop.intake.movielens import read_movielens
 from recloop.intake.open_bandit import read_open_bandit
 from recloop.intake.readers import read_dataset
 from recloop.schema import Event, Impression, Item, User
-from recloop.store import Refused, add_items, find_items, find_user, open_store, recall
+from recloop.store import Refused, add_items, find_items, find_user, open_store, recall, set_consents
 from recloop.store.tables import events, impressions, quarantine
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +61,7 @@ def test_an_import_reports_what_was_read_and_what_is_new(engine):
         "source": "made",
         "tables": {"rows": {"read": 6, "kept": 5, "quarantined": 1, "reasons": {"bad": 1}}},
         "added": {"users": 5, "items": 1, "impressions": 5, "events": 5},
+        "unconsented": 0,
     }
     assert "6 rows read, 5 kept, 1 quarantined\n  1 × bad\nadded: 5 users, 1 items" in str(report)
     assert recall(engine, "source") == "made"
@@ -150,3 +151,23 @@ def test_the_real_open_bandit_logs(engine):
         uniform = select(func.min(impressions.c.propensity), func.max(impressions.c.propensity))
         assert connection.execute(uniform.where(impressions.c.policy == "random")).one() == (1 / 34, 1 / 34)
     assert set(import_into(engine, read_open_bandit(folder / "bts"), progress=False).added.values()) == {0}
+
+
+def test_of_one_s_own_people_only_those_come_in_who_agree(engine, monkeypatch):
+    monkeypatch.setenv("RECLOOP_CONSENT", "required")
+    set_consents(engine, "p1", {"service": True})
+    set_consents(engine, "u2", {"service": True})
+    set_consents(engine, "u2", {"service": False})
+    names = {"u0": None, "u1": "p1"}
+    report = import_into(engine, Made(name="own"), False, {"service": 1}, lambda one: names.get(one, one))
+    assert report.added == {"users": 1, "items": 1, "impressions": 1, "events": 1}
+    assert report.unconsented == 12
+    assert "12 rows are of people who do not agree" in str(report)
+    with engine.connect() as connection:
+        assert connection.execute(select(events.c.user_id)).scalars().all() == ["p1"]
+    assert import_into(engine, Made(name="own"), False, {"service": 2}).added["events"] == 0, "newer terms"
+
+
+def test_in_a_published_dataset_nobody_is_there_to_be_asked(engine, monkeypatch):
+    monkeypatch.setenv("RECLOOP_CONSENT", "required")
+    assert import_into(engine, Made(), progress=False).added["events"] == 5

@@ -13,9 +13,10 @@ from recloop.intake import DatasetError, Source, SourceConflict, import_into
 from recloop.intake.follow import FollowedLog
 from recloop.intake.follow import cursor_of as cursor_of_log
 from recloop.intake.pull import Api, Pulled, cursor_of
-from recloop.settings import places
+from recloop.settings import load_params, places
 from recloop.store import open_store
 from recloop.store.cursors import find_cursor
+from recloop.store.vault import open_vault
 
 EVERY = 1.0  # seconds between two looks at a log
 
@@ -58,8 +59,10 @@ def pull(
 
 def take_in(source: Source, json_: bool) -> None:
     """Read a source into the store, and tell what became of its rows."""
+    where, terms = places(), load_params().privacy.terms.model_dump()
+    name = open_vault(where).behind_the_door if where.accounts else str
     try:
-        report = import_into(open_store(places().store), source, progress=not json_)
+        report = import_into(open_store(where.store), source, not json_, terms, name)
     except (DatasetError, SourceConflict) as error:
         stop(str(error))
     if json_:

@@ -9,9 +9,10 @@ from sqlalchemy import Connection, Engine, select
 
 from recloop.intake.feedback import OLDEST, judge
 from recloop.intake.server_log import parse_line
+from recloop.intake.source import renamed
 from recloop.schema import Arrival, Event, Impression, now_us
 from recloop.store import Outcome, Refused, Rows
-from recloop.store.consent import SERVICE, Terms, assumed_here, permitted
+from recloop.store.consent import SERVICE, Terms, admitted
 from recloop.store.engine import in_transaction
 from recloop.store.log import write_all
 from recloop.store.quarantine import Held, mark_replayed
@@ -48,20 +49,19 @@ def replay(
     if row.replayed is not None:
         return 0
     shown, acts = _records(row, repaired, any_age)
-    names = {one: name(one) for one in {row.user_id for row in shown} | {row.user_id for row in acts}}
+    people = {one.user_id for one in shown} | {one.user_id for one in acts}
 
     def let_in(connection: Connection) -> int:
         if not mark_replayed(connection, row.id, repaired):
             return 0
-        people = {one for one in names.values() if one}
-        may = permitted(connection, people, SERVICE, terms or {}, assumed_here())
-        if not all(one in may for one in names.values()):
+        names = admitted(connection, people, terms or {}, name)
+        if len(names) < len(people):
             raise ReplayError(
                 f"row {row.id} is of somebody who does not agree to the purpose {SERVICE}: it is not stored,"
                 " and `recloop person tidy` deletes it in its time"
             )
         _require_items(connection, acts)
-        rows = Rows(_renamed(shown, names), _renamed(acts, names), source=row.source)
+        rows = Rows(renamed(shown, names), renamed(acts, names), source=row.source)
         taken = write_all(connection, [rows])[0]
         if clash := [a.event_id for a, how in zip(acts, taken.acts, strict=True) if how is Outcome.CONFLICT]:
             raise ReplayError(
@@ -71,10 +71,6 @@ def replay(
         return taken.acts.count(Outcome.NEW)
 
     return in_transaction(engine, let_in)
-
-
-def _renamed(rows: list, names: dict[str, str | None]) -> list:
-    return [row.model_copy(update={"user_id": names[row.user_id]}) for row in rows]
 
 
 def _records(row: Held, repaired: str | None, any_age: bool) -> tuple[list[Impression], list[Event]]:

@@ -1,21 +1,24 @@
 """What a source of data is, and how one is written to the store."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, func, select
 from tqdm import tqdm
 
 from recloop.schema import Event, Impression, Item, User
 from recloop.store import Refused, Rows, add_items, add_users, recall, remember
+from recloop.store.consent import Terms, admitted
 from recloop.store.cursors import move_cursor
 from recloop.store.engine import in_transaction
 from recloop.store.log import write_all
 from recloop.store.quarantine import text_of
 from recloop.store.tables import events, impressions, items, quarantine, users
 
+Row = TypeVar("Row", User, Impression, Event)
+OWN = "own"  # the name of sources of one's own people
 TABLES = (users, items, impressions, events)
 ROWS_AT_ONCE = 20_000
 
@@ -91,11 +94,13 @@ class ImportReport:
     Attributes:
         tables: per table of the dataset: rows read, kept, quarantined, reasons with counts.
         added: per table of the store: rows that were not there before.
+        unconsented: rows of people who do not agree to ``service``; they are kept nowhere.
     """
 
     source: str
     tables: dict[str, TableReport]
     added: dict[str, int]
+    unconsented: int = 0
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
@@ -110,32 +115,70 @@ class ImportReport:
         ]
         new = ", ".join(f"{count:,} {name}" for name, count in self.added.items() if count)
         lines.append(f"added: {new}" if new else "nothing was new: this dataset is in the store already")
+        if self.unconsented:
+            lines.append(f"{self.unconsented:,} rows are of people who do not agree that they are stored")
         return "\n".join(lines)
 
 
-def import_into(engine: Engine, source: Source, progress: bool = True) -> ImportReport:
+def import_into(
+    engine: Engine,
+    source: Source,
+    progress: bool = True,
+    terms: Terms | None = None,
+    name: Callable[[str], str | None] = str,
+) -> ImportReport:
     """Write a source to the store; importing it again adds nothing, an interrupted import goes on.
+
+    Of one's own people only rows of those are written who agree to ``service``; in a published dataset nobody
+    is there to be asked.
+
+    Args:
+        terms: the version of the terms that holds, by purpose; 1 where there are none.
+        name: as ``store.consent.admitted`` has it.
 
     Raises:
         SourceConflict: the store holds the data of another source.
     """
     claim(engine, source.name)
     before = _counts(engine)
-    known = _known_refusals(engine, source.name)
+    known, unconsented = _known_refusals(engine, source.name), 0
     with tqdm(
         total=source.size, desc=f"import {source.name}", unit="rows", mininterval=1, disable=not progress
     ) as bar:
         for batch in source.batches():
+            bar.update(len(batch))
+            if source.name == OWN:
+                batch, left_out = _admitted(engine, batch, terms or {}, name)
+                unconsented += left_out
             add_users(engine, batch.users)
             add_items(engine, batch.items)
             refused = [row for row in batch.refused if (row.kind, text_of(row.body)) not in known]
             rows = Rows(batch.impressions, batch.events, refused, source=source.name)
             _write(engine, rows, source, batch.place)
-            bar.update(len(batch))
     after = _counts(engine)
-    return ImportReport(
-        source.name, dict(source.tables()), {name: after[name] - before[name] for name in after}
+    added = {table: after[table] - before[table] for table in after}
+    return ImportReport(source.name, dict(source.tables()), added, unconsented)
+
+
+def renamed(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
+    """Those of the rows whose people have a name, under it."""
+    return [row.model_copy(update={"user_id": names[row.user_id]}) for row in rows if row.user_id in names]
+
+
+def _admitted(
+    engine: Engine, batch: Batch, terms: Terms, name: Callable[[str], str | None]
+) -> tuple[Batch, int]:
+    """The batch without the rows of people who do not agree, and how many these are."""
+    logged = {row.user_id for row in batch.impressions} | {row.user_id for row in batch.events}
+    with engine.connect() as connection:
+        names = admitted(connection, {row.user_id for row in batch.users} | logged, terms, name)
+    kept = replace(
+        batch,
+        users=renamed(batch.users, names),
+        impressions=renamed(batch.impressions, names),
+        events=renamed(batch.events, names),
     )
+    return kept, len(batch) - len(kept)
 
 
 def _write(engine: Engine, rows: Rows, source: Source, place: Any) -> None:

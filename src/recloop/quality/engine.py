@@ -68,21 +68,19 @@ class FrameData(PandasBatchData):
         """What the key is in these rows."""
         return self.frame.select(key).collect().to_series().gather(places)
 
-    def rows(self, columns: Sequence[str], places: Sequence[int]) -> pl.DataFrame:
+    def rows(self, columns: Sequence[str], places: np.ndarray) -> pl.DataFrame:
         """These rows, whose places ascend; of a file not much more is read."""
-        part, found, left = self.frame.select(columns), [], np.asarray(places, np.int64)
+        part, found, left = self.frame.select(columns), [], places
         while len(left):
             first, now = int(left[0]), left[left < left[0] + WINDOW]
             found.append(part.slice(first, int(now[-1]) - first + 1).collect()[now - first])
             left = left[len(now) :]
         return pl.concat(found) if found else part.head(0).collect()
 
-    def values(self, kwargs: dict, places: list[int]) -> list:
+    def values(self, kwargs: dict, rows: pl.DataFrame) -> list:
         """What GX lists of the rows that fail: values, pairs of them, or records."""
         columns = columns_of(kwargs)
-        if not places:
-            return []
-        found = self.like_pandas(self.rows(columns, places))
+        found = self.like_pandas(rows.select(columns))
         if "column" in kwargs:
             return list(found[columns[0]])
         if "column_A" in kwargs:
@@ -93,11 +91,9 @@ class FrameData(PandasBatchData):
         """Some rows, with the types that pandas gives to the whole columns: nulls make another of some."""
         if unknown := [column for column in part.columns if column not in self.nulls]:
             self.nulls |= self.frame.select(pl.col(unknown).is_null().any()).collect().row(0, named=True)
+        some = part if len(part) else self.frame.select(part.columns).head(1).collect()
         last = [
-            pl.Series(c, [None], self.schema[c])
-            if self.nulls[c]
-            else self.frame.select(c).head(1).collect()[c]
-            for c in part.columns
+            pl.Series(c, [None], self.schema[c]) if self.nulls[c] else some[c].head(1) for c in part.columns
         ]
         return pl.concat([part, pl.DataFrame(last)]).to_pandas().iloc[: len(part)]
 
@@ -181,7 +177,30 @@ class FrameEngine(PandasExecutionEngine):
         return {} if bad is None else {metric.id: (Deferred(bad, kwargs, key), {}, {})}
 
     def _scan(self, counted: list[tuple[MetricConfiguration, Deferred]]) -> dict:
-        """One query for all: which rows fail each condition, or which a condition on several considers."""
+        """The metrics' values, of one query for all and of the first rows that fail."""
+        failed, shown = self._failed(counted), {}
+        found: dict = {}
+        for metric, waiting in counted:
+            mask = failed[_mask(metric, waiting)]
+            if metric.metric_name.endswith(VALUES):
+                most = metric.metric_value_kwargs["result_format"]["partial_unexpected_count"]
+                shown[metric.id] = waiting.kwargs, mask.arg_true().head(most).to_numpy()
+            else:
+                found[metric.id] = mask.sum()
+        columns = {
+            column for kwargs, places in shown.values() if len(places) for column in columns_of(kwargs)
+        }
+        wanted = np.unique(
+            np.concatenate([np.zeros(0, np.uint32), *(places for _, places in shown.values())])
+        )
+        rows = self._data.rows(sorted(columns), wanted)
+        for name, (kwargs, places) in shown.items():
+            at = np.searchsorted(wanted, places)
+            found[name] = self._data.values(kwargs, rows[at]) if len(at) else []
+        return found
+
+    def _failed(self, counted: list[tuple[MetricConfiguration, Deferred]]) -> dict[str, pl.Series]:
+        """By ``_mask`` the rows that fail a condition, or that a condition on several takes into account."""
         data = self._data
         asked, keys = {}, {}
         for metric, waiting in counted:  # a condition is asked for its count and for its values
@@ -199,15 +218,7 @@ class FrameEngine(PandasExecutionEngine):
         for mask, key in keys.items():
             rows[mask] &= occurs_twice(rows[f"hash {mask}"], partial(data.held, key))
         data.nulls |= {name[5:]: rows[name].any() for name in asked if name.startswith("null ")}
-        found: dict = {}
-        for metric, waiting in counted:
-            failed = rows[_mask(metric, waiting)]
-            if metric.metric_name.endswith(VALUES):
-                most = metric.metric_value_kwargs["result_format"]["partial_unexpected_count"]
-                found[metric.id] = data.values(waiting.kwargs, failed.arg_true().head(most).to_list())
-            else:
-                found[metric.id] = failed.sum()
-        return found
+        return rows
 
     def _make_up(self, metric: MetricConfiguration, known: dict, runtime: dict | None) -> None:
         """Have GX compute what was deferred and now is needed for one of its own metrics."""

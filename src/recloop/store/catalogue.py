@@ -18,6 +18,9 @@ CACHE = 131_072  # KiB that SQLite keeps of the index while many items come
 FIELDS = tuple(Item.model_fields)
 COLUMNS = [*FIELDS, "removed"]
 VALUES = itemgetter(*COLUMNS)
+LOG = (
+    60_000  # pages of 4 KiB that wait in SQLite's log meanwhile: one that many batches change is copied once
+)
 SEARCHED = ("title", "category", "attributes", "text")
 
 
@@ -45,6 +48,7 @@ def add_items(engine: Engine, offers: Iterable[Item], ts: int | None = None, bor
         _alone(connection)
         if len(all_of_them) > CHUNK and connection.dialect.name == "sqlite":
             connection.exec_driver_sql(f"PRAGMA cache_size={-CACHE}")
+            connection.exec_driver_sql(f"PRAGMA wal_autocheckpoint={LOG}")
         done, moment = Put(), now_us() if ts is None else ts
         wordless: list[dict] = []
         for part in _chunks({offer.item_id: offer for offer in all_of_them}.values()):

@@ -5,7 +5,7 @@ exceptions are ``assumed`` (a deployment in which nobody real is there) and, for
 who never said anything in a store of a generated or a published log: nobody is there to be asked.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, select
@@ -61,13 +61,19 @@ def words_of(engine: Engine, user_ids: Iterable[str], until: int = 2**62) -> dic
         return _words(connection, user_ids, until)
 
 
-def permitted(
-    connection: Connection, user_ids: Iterable[str], purpose: str, terms: Terms, assumed: bool
-) -> set[str]:
-    """Those of these people who let their data be used for the purpose, in the caller's transaction."""
-    people = set(user_ids)
-    found = _words(connection, people)
-    return {one for one in people if purpose in allowed(found.get(one, {}), terms, assumed)}
+def admitted(
+    connection: Connection, given: Iterable[str], terms: Terms, name: Callable[[str], str | None] = str
+) -> dict[str, str]:
+    """By id the name under which a person's rows are stored; who does not agree to ``service`` is left out.
+
+    Args:
+        name: the name of an id behind the door; None: nobody is known under it.
+    """
+    names = {one: found for one in set(given) if (found := name(one))}
+    words, assumed = _words(connection, names.values()), assumed_here()
+    return {
+        one: found for one, found in names.items() if SERVICE in allowed(words.get(found, {}), terms, assumed)
+    }
 
 
 def allowed(words: Mapping[str, Word], terms: Terms, assumed: bool) -> frozenset[str]:
