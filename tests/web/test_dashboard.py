@@ -85,7 +85,8 @@ def test_it_shows_routing_rollout_rewards_alerts_and_all_else(live):
     canary(live)
     shows(
         live, "25 % of the people", "75 % of the people", "canary 50 % to come", "slateq-17f6907281",
-        "drift-age", "than before the last training", "bigger-slates", "30.5 at best", "category shown", "not in the form that is asked for",
+        "drift-age", "than before the last training", "bigger-slates", "30.5 at best", "category shown",
+        "not in the form that is asked for",
         "dismissed 27 times, of 100 acts", "logos (30)", "2d97c7d1", "events 4,600",
     )  # fmt: skip
     page = live.client.get("/dashboard")
