@@ -6,7 +6,7 @@ import pytest
 from absl import logging
 
 # Prefect's first import closes all handlers of logs; absl's would close the standard error of pytest.
-logging.get_absl_handler().python_handler.setStream(sys.stderr)
+logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
