@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,8 @@ from typer.testing import CliRunner
 
 from recloop.cli import app
 from recloop.intake import DatasetError
-from recloop.intake.match import Row, link, merged, read_rows
+from recloop.intake.match import Row, link, merged, read_rows, read_table
+from recloop.intake.relink import WRITERS, relink
 
 RULES = [("external_id",), ("email",), ("phone",)]
 SOURCES = ["shop", "app", "crm"]
@@ -139,3 +141,38 @@ def test_what_cannot_be_linked_is_refused_by_name(tmp_path, name, text, says):
     (tmp_path / name).write_text(text)
     with pytest.raises(DatasetError, match=says):
         read_rows(tmp_path / name, 0, "user_id")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_events_get_the_names_of_their_people_and_items(tmp_path, suffix):
+    (tmp_path / "people.csv").write_text("source,id,name\napp,7,1\nshop,1,1\nshop,7,7\n")
+    (tmp_path / "items.csv").write_text("source,id,name\napp,a,i1\n")
+    rows = [
+        {"user_id": user, "item_id": "a", "kind": "click", "ts": str(at)}
+        for at, user in enumerate(["7", "8", "7"])
+    ]
+    events, out = tmp_path / f"events{suffix}", tmp_path / f"out{suffix}"
+    asked = ["data", "relink", str(events), "--source", "app", "--out", str(out)]
+    asked += ["--people", f"{tmp_path}/people.csv", "--items", f"{tmp_path}/items.csv"]
+    WRITERS[suffix](pl.DataFrame(rows), events)
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 1
+    assert "8 is the first of 1" in " ".join(done.output.split())
+    assert not out.exists()
+    WRITERS[suffix](pl.DataFrame([rows[0], rows[2]]), events)
+    done = CliRunner().invoke(app, [*asked, "--json"])
+    assert done.exit_code == 0, done.output
+    wanted = [rows[at] | {"user_id": "1", "item_id": "i1"} for at in (0, 2)]
+    assert read_table(out).rows(named=True) == wanted
+
+
+def test_events_that_cannot_be_renamed_say_why(tmp_path):
+    (tmp_path / "people.csv").write_text("source,id,name\napp,7,1\n")
+    (tmp_path / "events.csv").write_text("who,item_id\n7,a\n")
+    for links, out, why in (
+        ({"user_id": tmp_path / "people.csv"}, "out.csv", "no column user_id"),
+        ({"item_id": tmp_path / "none.csv"}, "out.csv", "cannot read"),
+        ({}, "out.xlsx", "none of .csv"),
+    ):
+        with pytest.raises(DatasetError, match=why):
+            relink(tmp_path / "events.csv", "app", links, tmp_path / out)

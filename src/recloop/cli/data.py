@@ -12,6 +12,7 @@ from recloop.cli.sources import take_in
 from recloop.intake import DatasetError
 from recloop.intake.match import link, merged, read_rows
 from recloop.intake.readers import READERS
+from recloop.intake.relink import relink as rename
 from recloop.schema import Event
 from recloop.schema.versions import VERSION, added, breaking
 from recloop.settings import load_params, places
@@ -115,6 +116,29 @@ def match(
     )
     for rule, one, two in links.conflicts[:SHOWN]:
         print(f"apart in spite of {rule}: {':'.join(one)} and {':'.join(two)}")
+
+
+@data.command()
+def relink(
+    events: Annotated[Path, typer.Argument(help="A source's events: CSV, Parquet or JSON lines.")],
+    source: Annotated[str, typer.Option(help="The source's name in the links.")],
+    out: Annotated[Path, typer.Option(help="Where to write them.")],
+    people: Annotated[Path | None, typer.Option(help="Links of people, from `recloop data match`.")] = None,
+    items: Annotated[Path | None, typer.Option(help="Links of items.")] = None,
+    json_: AsJson = False,
+) -> None:
+    """Give a source's events the names that `match` gave to its people and items."""
+    links = {key: path for key, path in (("user_id", people), ("item_id", items)) if path}
+    if not links:
+        stop("name --people, --items or both: without links nothing is renamed")
+    try:
+        rows = rename(events, source, links, out)
+    except DatasetError as error:
+        stop(str(error))
+    if json_:
+        as_json({"rows": rows})
+    else:
+        print(f"{rows:,} rows in {out}")
 
 
 @data.command()

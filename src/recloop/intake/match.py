@@ -79,12 +79,7 @@ def read_rows(path: Path, source: int, key: str) -> list[Row]:
     Raises:
         DatasetError: it cannot be read, has no such column, or an id is missing or there twice.
     """
-    if path.suffix not in READERS:
-        raise DatasetError(f"{path} is none of {', '.join(READERS)}")
-    try:
-        table = READERS[path.suffix](path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DatasetError(f"cannot read {path}: {error}") from error
+    table = read_table(path)
     if key not in table.columns:
         raise DatasetError(f"{path} has no column {key}; its columns are {', '.join(table.columns[:12])}")
     rows = [
@@ -198,6 +193,20 @@ def _phone(text: str, country: str) -> str:
     if digits.startswith("00"):
         return digits[2:]
     return country + digits[1:] if digits.startswith("0") else digits
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """A CSV, whose columns are all text, Parquet or JSON-lines file.
+
+    Raises:
+        DatasetError: it cannot be read, or is of no known kind.
+    """
+    if path.suffix not in READERS:
+        raise DatasetError(f"{path} is none of {', '.join(READERS)}")
+    try:
+        return READERS[path.suffix](path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DatasetError(f"cannot read {path}: {error}") from error
 
 
 def _csv(path: Path) -> pl.DataFrame:
