@@ -142,7 +142,8 @@ def test_who_may_not_is_told_in_words(shop, browser, number):
 
 def test_what_was_seen_before_it_moved_on_is_not_acted_on(shop, browser, number):
     page = opened_page(browser, f"{shop.url}/dashboard?lang=en")
-    expect(page.locator("#status")).to_have_text("Live")
+    expect(page.locator("[data-panel=rollout]")).to_contain_text(f"Rollout {number}:")
+    expect(page.locator(".stage.now")).to_contain_text("canary 1")
     page.get_by_role("button", name="Hold still").click()
     rollout.grow(shop.engine, number, 1, "somebody else", "on")
     operate(page, "Pause", "too late", TOKEN)
