@@ -146,7 +146,7 @@ def test_a_server_may_write_to_the_old_file_for_a_while(engine, server):
             time.sleep(0.1)
         return len(seen(engine)) < 6 and len(waits) < 100
 
-    read(engine, server, wait=wait, grace=0.5)
+    read(engine, server, wait=wait, grace=2.0)
     assert seen(engine) == list(range(6))
 
 
