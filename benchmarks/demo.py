@@ -15,11 +15,8 @@ from scipy import stats
 from tqdm import tqdm
 
 from benchmarks.race import Row, main
-from benchmarks.worlds import FRESH, far_sighted, oracle_value, prepare
-from recloop.agents import train
-from recloop.evaluation.translate import sampler_for
+from benchmarks.worlds import FRESH, far_sighted, oracle_value, trained
 from recloop.market.threads import single_thread
-from recloop.policy import load
 from recloop.settings import Params, load_params
 
 PEERS = {
@@ -60,13 +57,8 @@ def mean_ratio(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, floa
 def values_of(params: Params) -> dict[str, float]:
     """Mean return of a session in the ground truth, per policy, after one round of the offline loop."""
     with tempfile.TemporaryDirectory() as folder, single_thread():
-        home = Path(folder)
-        market, judge = prepare(params, home)
-        train(
-            params, home / "features", home / "user_model" / "train", home / "policy", home / "reports",
-            home / "checkpoints",
-        )  # fmt: skip
-        samplers = {"policy": sampler_for(load(home / "policy"), judge.spec), **judge.baselines()}
+        market, judge, policy = trained(params, Path(folder))
+        samplers = {"policy": policy, **judge.baselines()}
         values = {name: float(judge.value(s, market).reward.mean()) for name, s in samplers.items()}
         values["greedy_oracle"] = oracle_value(market, 0.0, params)
         values["far_oracle"] = far_sighted(market, params)

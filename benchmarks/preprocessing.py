@@ -7,7 +7,6 @@ reading the log and writing as many bytes as the result has.
 """
 
 import multiprocessing
-import resource
 import tempfile
 import time
 import timeit
@@ -20,6 +19,7 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
+from benchmarks.machine import peak_memory
 from benchmarks.pandas_features import build_on_pandas
 from benchmarks.race import Row, main, median_ratio
 from recloop.features.build import build_features
@@ -119,7 +119,7 @@ def _measured(answer: Connection, build: Build, valid: Path, out: Path) -> None:
     began = time.perf_counter()
     build(valid, out, params.features, params.reward)
     spent = time.perf_counter() - began
-    answer.send((spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
+    answer.send((spent, peak_memory() / 1e9))
 
 
 def compare(ours: Path, theirs: Path) -> None:
@@ -152,12 +152,7 @@ def cases(repeats: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         valid, ours, theirs = (Path(folder) / name for name in ("valid", "ours", "theirs"))
         valid.mkdir()
-        # Not here: a process counts what its parent held when it began as its own peak.
-        writer = multiprocessing.get_context("spawn").Process(target=write_log, args=(valid, events))
-        writer.start()
-        writer.join()
-        if writer.exitcode:
-            raise SystemExit("the log could not be written: see above")
+        write_log(valid, events)
         runs = np.array(
             [
                 (apart(build_features, valid, ours), apart(build_on_pandas, valid, theirs))

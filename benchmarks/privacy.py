@@ -15,12 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.race import Row, main, median_ratio
-from benchmarks.worlds import FRESH, prepare
-from recloop.agents import train
+from benchmarks.worlds import FRESH, trained
 from recloop.evaluation.strangers import to_strangers
-from recloop.evaluation.translate import sampler_for
 from recloop.market.threads import single_thread
-from recloop.policy import load
 from recloop.settings import Params, load_params
 
 MARKETS, QUICK_MARKETS = 5, 2
@@ -29,13 +26,7 @@ MARKETS, QUICK_MARKETS = 5, 2
 def values(params: Params) -> dict[str, float]:
     """Mean reward of a session by who serves, in the market of the parameters' seed."""
     with tempfile.TemporaryDirectory() as folder, single_thread():
-        home = Path(folder)
-        market, judge = prepare(params, home)
-        train(
-            params, home / "features", home / "user_model" / "train", home / "policy", home / "reports",
-            home / "checkpoints",
-        )  # fmt: skip
-        policy = sampler_for(load(home / "policy"), judge.spec)
+        market, judge, policy = trained(params, Path(folder))
         samplers = judge.baselines() | {"personalised": policy, "strangers": to_strangers(policy, judge.spec)}
         return {name: float(judge.value(one, market).reward.mean()) for name, one in samplers.items()}
 

@@ -7,7 +7,6 @@ Clean rows fail nothing; of dirty ones a thousandth of each column is spoilt. Th
 columns. Memory is the peak of a process of its own that judges the clean file once.
 """
 
-import resource
 import tempfile
 import timeit
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import pandas as pd
 import polars as pl
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
+from benchmarks.machine import peak_memory
 from benchmarks.race import Row, main, race
 from recloop.quality.checks import Check
 from recloop.quality.judge import Judge, run_suite
@@ -119,7 +119,7 @@ def peak(judge: Callable[[Path, Path], dict], file: Path, docs: Path) -> float:
 
 def _peak(judge: Callable[[Path, Path], dict], file: Path, docs: Path) -> float:
     judge(file, docs)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return peak_memory() / 1e6
 
 
 def cases(repeats: int) -> Iterator[Row]:

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import torch
 
+from recloop.agents import train
 from recloop.evaluation import Judge
+from recloop.evaluation.translate import sampler_for
 from recloop.features import Catalogue, Steps
 from recloop.features.build import build_features
 from recloop.market import GroundTruth
 from recloop.market.fit import fit_user_model
 from recloop.market.log import generate_log
+from recloop.policy import Sampler, load
 from recloop.settings import Params
 from recloop.store import add_items, add_users, open_store, remember, write
 from recloop.store.snapshot import watermark, write_snapshot
@@ -30,6 +33,16 @@ def prepare(params: Params, home: Path) -> tuple[GroundTruth, Judge]:
     judge = Judge.load(features, models, params, params.seed)
     market.attach(judge.spec)
     return market, judge
+
+
+def trained(params: Params, home: Path) -> tuple[GroundTruth, Judge, Sampler]:
+    """``prepare``, and the policy that one round of the offline loop exports to ``home / policy``."""
+    market, judge = prepare(params, home)
+    train(
+        params, home / "features", home / "user_model" / "train", home / "policy", home / "reports",
+        home / "checkpoints",
+    )  # fmt: skip
+    return market, judge, sampler_for(load(home / "policy"), judge.spec)
 
 
 def _fill(params: Params, home: Path) -> GroundTruth:

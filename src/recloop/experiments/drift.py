@@ -97,14 +97,11 @@ def mix_drift(
     so that without drift ``8 JS / (1/n + 1/m)`` is about chi2 with one degree of freedom less than there are
     values. It is bounded by ln 2, also where a value is new; the PSI makes much of few that are.
     """
-    sizes = n, m = sum(reference.values()), sum(recent.values())
+    n, m = sum(reference.values()), sum(recent.values())
     if not n or not m:
         return None
     names = sorted(reference.keys() | recent.keys())
-    p, q = (
-        np.array([count.get(name, 0) for name in names]) / size
-        for count, size in zip((reference, recent), sizes, strict=True)
-    )
+    p, q = _shares(reference, names), _shares(recent, names)
     middle = (p + q) / 2
     distance = float(np.sum(_relative(p, middle) + _relative(q, middle)) / 2)
     least = _chi2(max(len(names) - 1, 1), chance) * (1 / n + 1 / m) / 8
@@ -127,12 +124,13 @@ def steps_drift(
     if not n or not m:
         return None
     names = sorted(reference.keys() | recent.keys(), key=float)
-    p, q = (
-        np.cumsum([count.get(name, 0) for name in names]) / size
-        for count, size in ((reference, n), (recent, m))
-    )
+    p, q = (np.cumsum(_shares(counts, names)) for counts in (reference, recent))
     least = (-np.log(chance / 2) * (1 / n + 1 / m) / 2) ** 0.5
     return Drift(feature, float(np.abs(p - q).max()), max(matters, float(least)), int(n), int(m))
+
+
+def _shares(counts: Mapping[str, float], names: Sequence[str]) -> np.ndarray:
+    return np.array([counts.get(name, 0) for name in names]) / sum(counts.values())
 
 
 def _relative(p: np.ndarray, q: np.ndarray) -> np.ndarray:
