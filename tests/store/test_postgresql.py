@@ -150,7 +150,7 @@ def test_a_deadlock_that_the_server_broke_is_tried_again(engine):
         return lambda: in_transaction(engine, act)
 
     assert run_all([change("a", "b"), change("b", "a")]) == []
-    assert len(tries) == 3
+    assert len(tries) >= 3, "who was broken may meet the other again, which waits in the same queue"
     with engine.connect() as connection:
         assert set(connection.execute(select(func.length(items.c.title))).scalars()) == {3}
 
