@@ -29,9 +29,9 @@ FEW, MANY = 4096, 16_384
 PEER = f"gymnasium {gymnasium.__version__} SyncVectorEnv"
 
 
-def ground_truth() -> GroundTruth:
+def ground_truth(device: str = "cpu") -> GroundTruth:
     """The demo's market, seen as its policies see it."""
-    found = GroundTruth(PARAMS.market, PARAMS.reward, SEED)
+    found = GroundTruth(PARAMS.market, PARAMS.reward, SEED, device=device)
     spec = FeatureSpec(
         item_ids=tuple(item.item_id for item in found.items),
         categories={"sex": ("F", "M"), "region": REGIONS, "looking_for": tuple(TRADES)},
@@ -40,19 +40,19 @@ def ground_truth() -> GroundTruth:
     return found.attach(spec)
 
 
-def user_model() -> UserModel:
+def user_model(device: str = "cpu") -> UserModel:
     """A model of the demo's sizes; what its numbers are does not change its speed."""
     torch.manual_seed(SEED)
     start = ground_truth().reset(2000)
     sizes = start["profile"].shape[1], start["context"].shape[1], SLATE
     response = Response(torch.rand(PARAMS.market.items, 16), *sizes, PARAMS.user_model.dim)
-    return UserModel(response, Start(**start), (1.0, 4.0, 0.0), PARAMS.market.horizon)
+    return UserModel(response, Start(**start), (1.0, 4.0, 0.0), PARAMS.market.horizon, device)
 
 
-def crowd(market: Market, people: int, steps: int) -> Callable[[], None]:
+def crowd(market: GroundTruth | UserModel, people: int, steps: int) -> Callable[[], None]:
     """Steps of everyone at once."""
     market.reset(people)
-    slates = torch.rand(people, market.n_items).argsort(1)[:, :SLATE]
+    slates = torch.rand(people, market.n_items).argsort(1)[:, :SLATE].to(market.device)
 
     def run() -> None:
         for _ in range(steps):

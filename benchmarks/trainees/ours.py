@@ -1,5 +1,6 @@
 """Ours, as it ships."""
 
+from functools import partial
 from typing import Any
 
 from benchmarks.trainees.world import Trainee, market, shape
@@ -7,9 +8,9 @@ from recloop.agents.build import build
 from recloop.settings.params import AgentParams
 
 
-def ours(chosen: AgentParams, seed: int) -> Trainee:
-    """The algorithm that ``chosen`` names; Ray must be running."""
-    algorithm: Any = build(chosen, seed, shape(), market)
+def ours(chosen: AgentParams, seed: int, device: str = "cpu") -> Trainee:
+    """The algorithm that ``chosen`` names, in a market on ``device``; Ray must be running."""
+    algorithm: Any = build(chosen, seed, shape(), partial(market, device))
     return Trainee("recloop", lambda steps: advance(algorithm, steps), algorithm.network, algorithm.stop)
 
 

@@ -46,9 +46,9 @@ def agent(algorithm: str, env_steps: int = PARAMS.agent.env_steps, priority: flo
     return PARAMS.agent.model_copy(update=changes)
 
 
-def market() -> GroundTruth:
+def market(device: str = "cpu") -> GroundTruth:
     """Shows people's age, the moment and the history."""
-    found = GroundTruth(PARAMS.market, PARAMS.reward, SEED)
+    found = GroundTruth(PARAMS.market, PARAMS.reward, SEED, device=device)
     spec = FeatureSpec(
         item_ids=tuple(item.item_id for item in found.items), categories={}, scales={},
         devices=("phone", "tablet", "desktop"), history=HISTORY, rating_positive=4.0,

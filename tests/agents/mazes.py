@@ -23,32 +23,34 @@ class Maze:
 
     n_items = ACTIONS
 
-    def __init__(self, pays: np.ndarray = PAYS) -> None:
-        self.pays = torch.tensor(pays, dtype=torch.float32)
+    def __init__(self, pays: np.ndarray = PAYS, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.pays = torch.tensor(pays, dtype=torch.float32, device=device)
+        self.ends, self.next = torch.tensor(ENDS, device=device), torch.tensor(NEXT, device=device)
         self.seed(0)
 
     def seed(self, seed: int) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
 
     def reset(self, count: int) -> dict[str, torch.Tensor]:
-        self.state = torch.randint(STATES, (count,), generator=self._generator)
+        self.state = torch.randint(STATES, (count,), generator=self._generator, device=self.device)
         return self.observe()
 
     def observe(self) -> dict[str, torch.Tensor]:
         return {
-            "profile": torch.ones(len(self.state), 1),
+            "profile": torch.ones(len(self.state), 1, device=self.device),
             "context": torch.nn.functional.one_hot(self.state, STATES).float(),
             "history": self.state[:, None],
         }
 
     def step(self, slates: torch.Tensor) -> Outcome:
         action = slates[:, 0]
-        reward, done = self.pays[self.state, action], torch.tensor(ENDS)[self.state, action]
-        self.state = torch.tensor(NEXT)[self.state, action]
+        reward, done = self.pays[self.state, action], self.ends[self.state, action]
+        self.state = self.next[self.state, action]
         return Outcome(torch.zeros_like(action), torch.zeros_like(done), reward, done)
 
     def arrive(self, gone: torch.Tensor) -> None:
-        new = torch.randint(STATES, self.state.shape, generator=self._generator)
+        new = torch.randint(STATES, self.state.shape, generator=self._generator, device=self.device)
         self.state = torch.where(gone, new, self.state)
 
 

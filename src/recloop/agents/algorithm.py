@@ -1,5 +1,6 @@
 """What all agents have in common: from runners or a log to gradient steps, and the weights back."""
 
+import copy
 import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -47,6 +48,7 @@ class MarketAlgorithm(Algorithm):
         learner: its loss.
         from_log: whether it learns from logged requests instead of a market.
         env_steps: requests answered, or logged rows learnt from.
+        device: where rows are kept: a learner's in this process, else the CPU, from where they are sent.
     """
 
     module: ClassVar[type[MarketModule]]
@@ -58,6 +60,10 @@ class MarketAlgorithm(Algorithm):
         super().setup(config)
         self.agent: AgentParams = self.config.agent
         self.env_steps = 0
+        self.device = torch.device("cpu")
+        if self.learner_group.is_local:
+            (place,) = self.learner_group.foreach_learner(lambda one: one._device).ignore_errors()
+            self.device = place.get()
         self._loss, self._updates = torch.zeros(()), 0
         self._luck = torch.Generator().manual_seed((self.config.seed or 0) + 1)
 
@@ -118,7 +124,7 @@ class MarketAlgorithm(Algorithm):
         if len(parts) > 1:
             columns = {name: torch.cat([part[name] for part in parts]) for name in columns}
         self.env_steps += steps * self.agent.users_at_once * len(parts)
-        return columns
+        return {name: x.to(self.device) for name, x in columns.items()}
 
     def gradient_step(self, columns: Columns, candidates: Tensor | None = None) -> list[dict[str, Tensor]]:
         """One step of all learners, each on its share of the rows; what each noted.
@@ -142,7 +148,7 @@ class MarketAlgorithm(Algorithm):
     def minibatches(self, columns: Columns, size: int) -> Iterator[Columns]:
         """The rows in random order, ``size`` at a time; the rest that is smaller is left out."""
         count = len(columns["reward"])
-        order = torch.randperm(count, generator=self._luck)
+        order = torch.randperm(count, generator=self._luck).to(columns["reward"].device)
         for part in order.split(min(size, count)):
             if len(part) == min(size, count):
                 yield {name: x.index_select(0, part) for name, x in columns.items()}
@@ -189,7 +195,10 @@ class MarketAlgorithm(Algorithm):
         """The learnt network as it is exported, on the CPU."""
         module = self.env_runner.module[DEFAULT_MODULE_ID]
         module.set_state(self.learner_group.get_weights()[DEFAULT_MODULE_ID])
-        return module.exported()
+        net = module.exported()
+        if all(p.device.type == "cpu" for p in net.parameters()):
+            return net
+        return copy.deepcopy(net).cpu()
 
 
 class ReplayAlgorithm(MarketAlgorithm):
@@ -201,7 +210,9 @@ class ReplayAlgorithm(MarketAlgorithm):
         """Begin with an empty memory."""
         super().setup(config)
         value = self.agent.value
-        self.replay = Replay(value.replay_capacity, self.config.seed or 0, value.priority_exponent)
+        self.replay = Replay(
+            value.replay_capacity, self.config.seed or 0, value.priority_exponent, self.device
+        )
 
     @property
     def epsilon(self) -> float:
@@ -224,7 +235,7 @@ class ReplayAlgorithm(MarketAlgorithm):
             places, batch = self.replay.draw(self.agent.train_batch, self.env_steps / self.agent.env_steps)
             results = self.gradient_step(batch, self.candidates())
             if self.replay.exponent:
-                self.replay.note(places, torch.cat([one["errors"].cpu() for one in results]))
+                self.replay.note(places, torch.cat([one["errors"].to(self.device) for one in results]))
         self.hand_on()
 
     def learning_state(self) -> dict[str, Any]:

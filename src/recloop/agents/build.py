@@ -17,6 +17,8 @@ from recloop.agents.runner import MarketRunner
 from recloop.market import Market
 from recloop.settings.params import AgentParams
 
+GPU_CROWD = 2048  # people at once from which a market steps faster on a GPU (benchmarks.gpu)
+
 
 def build(
     agent: AgentParams,
@@ -67,7 +69,7 @@ def build(
     config.debugging(seed=seed, log_level="ERROR")
     algorithm = config.build_algo()
     if rows is not None and isinstance(algorithm, LogAlgorithm):
-        algorithm.rows = rows
+        algorithm.rows = rows.to(algorithm.device)
     return algorithm
 
 
@@ -79,6 +81,22 @@ def _observation_space(shape: Shape) -> spaces.Dict:
             "history": spaces.MultiDiscrete([len(shape.features) + 1] * shape.history),
         }
     )
+
+
+def market_device(agent: AgentParams) -> str:
+    """Where the market of training steps its people; with ``auto`` on a GPU that a learner of this process
+    has, if they are so many that it is faster there. Ray must be running.
+
+    Raises:
+        ValueError: a GPU is asked for, and there is none.
+    """
+    if agent.market_device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("agent.market_device is cuda, but PyTorch sees no GPU here: set it to auto or cpu")
+    if agent.market_device != "auto":
+        return agent.market_device
+    alone = not agent.num_env_runners and not agent.num_learners
+    many = agent.users_at_once >= GPU_CROWD
+    return "cuda" if alone and many and _gpus_per_learner(agent.num_gpus_per_learner) else "cpu"
 
 
 def _gpus_per_learner(wanted: float | str) -> float:

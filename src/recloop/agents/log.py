@@ -1,6 +1,6 @@
 """Logged requests as rows to learn from: one per item that was shown."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -82,13 +82,21 @@ class LoggedRows:
     def __len__(self) -> int:
         return len(self.item)
 
+    def to(self, device: torch.device) -> Self:
+        """The same rows on this device; these themselves where they are there."""
+        if self.item.device == device:
+            return self
+        columns = {name: x.to(device) for name, x in self.observations.items()}
+        rest = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        return type(self)(columns, **{name: x.to(device) for name, x in rest.items()})
+
     def shown(self, items: int) -> np.ndarray:
         """bool (items,): what the log shows at all."""
-        return self.item.bincount(minlength=items).numpy() > 0
+        return self.item.bincount(minlength=items).cpu().numpy() > 0
 
     def draw(self, count: int, luck: torch.Generator, ahead: bool) -> Columns:
         """Rows drawn uniformly with replacement, with what was seen then and, where ``ahead``, after."""
-        at = torch.randint(len(self), (count,), generator=luck)
+        at = torch.randint(len(self), (count,), generator=luck).to(self.item.device)
         request = self.request.index_select(0, at)
         own = {name: getattr(self, name) for name in ("item", "reward", "to_go", "propensity")}
         found = _taken(self.observations | {"done": self.last}, request) | _taken(own, at)

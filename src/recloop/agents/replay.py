@@ -18,15 +18,19 @@ class Replay:
     With ``exponent`` a above 0 a transition i is drawn with probability p_i^a / sum_j p_j^a and counts
     (n P(i))^-beta, divided by the greatest of its batch (Schaul et al. 2016, arXiv 1511.05952, eq. 1 and
     section 3.4); p_i is its last absolute TD error, and that of a new one the greatest so far.
+
+    All is kept on ``device``; what is drawn is the same on each.
     """
 
-    def __init__(self, capacity: int, seed: int, exponent: float = 0.0) -> None:
-        self.capacity, self.exponent = capacity, exponent
+    def __init__(
+        self, capacity: int, seed: int, exponent: float = 0.0, device: torch.device | str = "cpu"
+    ) -> None:
+        self.capacity, self.exponent, self.device = capacity, exponent, torch.device(device)
         self._columns: Columns = {}
         self._next = 0
         self.size = 0
-        self._mass = torch.zeros(-(-capacity // BLOCK) * BLOCK, dtype=torch.float64)
-        self._sums = torch.zeros(len(self._mass) // BLOCK, dtype=torch.float64)
+        self._mass = torch.zeros(-(-capacity // BLOCK) * BLOCK, dtype=torch.float64, device=device)
+        self._sums = torch.zeros(len(self._mass) // BLOCK, dtype=torch.float64, device=device)
         self._greatest = 1.0
         self._luck = torch.Generator().manual_seed(seed)
 
@@ -35,12 +39,13 @@ class Replay:
         count = len(next(iter(columns.values())))
         if not self._columns:
             self._columns = {
-                name: torch.zeros((self.capacity, *x.shape[1:]), dtype=x.dtype) for name, x in columns.items()
+                name: torch.zeros((self.capacity, *x.shape[1:]), dtype=x.dtype, device=self.device)
+                for name, x in columns.items()
             }
-        places = (self._next + torch.arange(count)) % self.capacity
+        places = (self._next + torch.arange(count, device=self.device)) % self.capacity
         for name, x in columns.items():
-            self._columns[name].index_copy_(0, places, x.to("cpu"))
-        self._weigh(places, torch.full((count,), self._greatest, dtype=torch.float64))
+            self._columns[name].index_copy_(0, places, x.to(self.device))
+        self._weigh(places, self._mass.new_full((count,), self._greatest))
         self._next = (self._next + count) % self.capacity
         self.size = min(self.size + count, self.capacity)
 
@@ -50,7 +55,7 @@ class Replay:
         ``share`` of the training that is done moves beta from its first value to 1.
         """
         if not self.exponent:
-            places = torch.randint(self.size, (count,), generator=self._luck)
+            places = torch.randint(self.size, (count,), generator=self._luck).to(self.device)
             return places, self._rows(places)
         places, total = self._by_priority(count)
         beta = FIRST_CORRECTION + (1 - FIRST_CORRECTION) * min(1.0, share)
@@ -63,7 +68,7 @@ class Replay:
     def _by_priority(self, count: int) -> tuple[Tensor, Tensor]:
         """Places, int64 (count,), by inverting the distribution: the block first; and the sum of all."""
         sums = self._sums.cumsum(0)
-        wanted = torch.rand(count, dtype=torch.float64, generator=self._luck) * sums[-1]
+        wanted = torch.rand(count, dtype=torch.float64, generator=self._luck).to(self.device) * sums[-1]
         block = torch.searchsorted(sums, wanted, right=True).clamp(max=(self.size - 1) // BLOCK)
         within = self._blocks(block).cumsum(1)
         left = (wanted - sums[block] + within[:, -1])[:, None]
@@ -96,6 +101,7 @@ class Replay:
         self._columns, self._next, self.size = {}, 0, 0
         if state["columns"]:
             self.add({name: torch.as_tensor(x) for name, x in state["columns"].items()})
-        self._weigh(torch.arange(self.size), torch.as_tensor(state["mass"]))
+        places = torch.arange(self.size, device=self.device)
+        self._weigh(places, torch.as_tensor(state["mass"]).to(self.device))
         self._next, self._greatest = state["next"], state["greatest"]
         self._luck.set_state(torch.as_tensor(state["luck"]))

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from recloop.agents.algorithm import MarketAlgorithm
 from recloop.agents.algorithms import ALGORITHMS
-from recloop.agents.build import build
+from recloop.agents.build import build, market_device
 from recloop.agents.checkpoint import Progress, fingerprint, resume, save
 from recloop.agents.cluster import cluster
 from recloop.agents.export import QueryTower, export_onnx, item_matrix
@@ -61,8 +61,9 @@ def train(
         rows = read_log(features, inputs.spec, agent.gamma)
     store = checkpoints / fingerprint(params, files)
     with cluster(agent.num_env_runners + agent.num_learners):
+        device = market_device(agent)
         network, progress = learn(
-            params, inputs.shape, lambda: UserModel.load(model), inputs.judge, store, rows
+            params, inputs.shape, lambda: UserModel.load(model, device), inputs.judge, store, rows
         )
     _export(network, params, inputs.spec, inputs.catalogue, features, inputs.judge, out)
     figures = _report(params, progress, reports)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from recloop.agents.algorithm import LogAlgorithm, ReplayAlgorithm
 from recloop.agents.algorithms import ALGORITHMS
 from recloop.agents.algorithms.bandits import LinUCB
-from recloop.agents.build import build
+from recloop.agents.build import build, market_device
 from recloop.agents.checkpoint import fingerprint
 from recloop.agents.cluster import cluster
 from recloop.agents.inputs import read_inputs, read_log
@@ -168,7 +168,8 @@ def _learn(params: Params, features: Path, user_model: Path) -> Iterator[dict[st
     agent, inputs = params.agent, read_inputs(features, user_model)
     from_log = ALGORITHMS[agent.algorithm].from_log
     rows = read_log(features, inputs.spec, agent.gamma) if from_log else None
-    algorithm = build(agent, params.seed, inputs.shape, lambda: UserModel.load(user_model), rows)
+    device = market_device(agent)
+    algorithm = build(agent, params.seed, inputs.shape, lambda: UserModel.load(user_model, device), rows)
     try:
         for look in range(1, LOOKS + 1):
             while algorithm.env_steps < agent.env_steps * look // LOOKS:

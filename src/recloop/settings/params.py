@@ -172,6 +172,15 @@ class AgentParams(Section):
     num_env_runners: Annotated[int, Field(ge=0)]
     num_learners: Annotated[int, Field(ge=0)]
     num_gpus_per_learner: Annotated[float, Field(ge=0)] | Literal["auto"]
+    market_device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_gpu_one_market(self) -> Self:
+        if self.market_device == "cuda" and self.num_env_runners:
+            raise ValueError(
+                "market_device cuda steps everyone in the learner's process: set num_env_runners to 0"
+            )
+        return self
 
 
 class ServingParams(Section):
