@@ -21,7 +21,7 @@ from recloop.settings.params import AgentParams
 
 CROWDS = {256: 200, 2048: 100, 16_384: 25, 262_144: 4}  # people, and steps of each that are timed
 STEPS = {"ppo": 16, "dqn": 8}  # requests of everyone that are timed
-WIDE = 16_384  # people at once
+WIDE = 8192  # people at once
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -51,12 +51,14 @@ def busy(run: Callable[[], object]) -> float:
     return sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
 
 
-def duel(case: str, make: Callable[[str], Callable[[], object]], work: int, repeats: int) -> Iterator[Row]:
-    """``make(device)``'s run on the GPU beside the CPU's, with one thread and with all."""
+def duel(
+    case: str, make: Callable[[str], Callable[[], object]], work: int, repeats: int, *all_threads: int
+) -> Iterator[Row]:
+    """``make(device)``'s run on the GPU beside the CPU's, with as many threads."""
     fast = settled(make("cuda"))
     fast()
     limit = work / busy(fast)
-    for threads in (1, CORES):
+    for threads in all_threads:
         torch.set_num_threads(threads)
         peer = f"CPU, {threads} threads" if threads > 1 else "CPU, 1 thread"
         yield race(case, fast, peer, make("cpu"), work, "env steps/s", repeats, limit)
@@ -70,13 +72,14 @@ def markets(repeats: int) -> Iterator[Row]:
             def make(device: str, market=market, people=people, steps=steps) -> Callable[[], None]:
                 return steps_of(market(device), people, steps)
 
-            yield from duel(f"{name}, {people:,} people", make, people * steps, repeats)
+            yield from duel(f"{name}, {people:,} people", make, people * steps, repeats, 1, CORES)
 
 
 def learning(repeats: int) -> Iterator[Row]:
     """Market, rows and learner on the GPU; and the learner alone."""
     for algorithm, requests in STEPS.items():
-        for size, chosen in (("as shipped", agent(algorithm)), ("wide", wide(algorithm))):
+        sizes = (("as shipped", agent(algorithm), 1), ("wide", wide(algorithm), CORES))
+        for size, chosen, threads in sizes:
             work = requests * chosen.users_at_once
 
             def make(
@@ -88,7 +91,7 @@ def learning(repeats: int) -> Iterator[Row]:
                 return partial(trainee.run, work)
 
             title = f"{algorithm} {size}, {chosen.users_at_once:,} people"
-            yield from duel(title, make, work, repeats)
+            yield from duel(title, make, work, repeats, threads)
             halfway = settled(partial(make, market="cpu")("cuda"))
             yield race(
                 f"{title}: all on the GPU", settled(make("cuda")), "market on the CPU, learner on the GPU",
