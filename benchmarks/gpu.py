@@ -1,8 +1,8 @@
 """Env steps per second on a GPU beside the CPU of the same machine: the market alone, and learning in it.
 
 The same code with the same sizes; only where tensors live differs. PPO and DQN learn in the ground truth,
-slates of one item, by the batches of the table: as shipped, then with many people at once. The limit is what
-the GPU's kernels alone would allow, were there no gaps between them. Ends at once where there is no GPU.
+slates of one item, with batches that grow with the people. The limit is what the GPU's kernels alone would
+allow, were there no gaps between them. Ends at once where there is no GPU.
 """
 
 import os
@@ -21,16 +21,20 @@ from recloop.settings.params import AgentParams
 
 CROWDS = {256: 200, 2048: 100, 16_384: 25, 262_144: 4}  # people, and steps of each that are timed
 STEPS = {"ppo": 16, "dqn": 8}  # requests of everyone that are timed
-WIDE = 8192  # people at once
+LEARNING = (256, 1024, 4096, 16_384)  # people at once
 CORES = len(os.sched_getaffinity(0))
 
 
-def wide(algorithm: str) -> AgentParams:
-    """Many people at once, and batches that grow with them."""
+def sized(algorithm: str, people: int) -> AgentParams:
+    """So many people at once, and batches and memory that grow with them; as shipped with 256."""
     chosen = agent(algorithm)
-    value = chosen.value.model_copy(update={"replay_capacity": 64 * WIDE})
-    gradient = chosen.gradient.model_copy(update={"minibatch": 4 * WIDE})
-    changes = {"users_at_once": WIDE, "train_batch": 2 * WIDE, "value": value, "gradient": gradient}
+    times = people // chosen.users_at_once
+    value, gradient = chosen.value, chosen.gradient
+    changes = {
+        "users_at_once": people, "train_batch": times * chosen.train_batch,
+        "value": value.model_copy(update={"replay_capacity": max(value.replay_capacity, 64 * people)}),
+        "gradient": gradient.model_copy(update={"minibatch": times * gradient.minibatch}),
+    }  # fmt: skip
     return chosen.model_copy(update=changes)
 
 
@@ -51,14 +55,12 @@ def busy(run: Callable[[], object]) -> float:
     return sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
 
 
-def duel(
-    case: str, make: Callable[[str], Callable[[], object]], work: int, repeats: int, *all_threads: int
-) -> Iterator[Row]:
+def duel(case: str, make: Callable[[str], Callable[[], object]], work: int, repeats: int) -> Iterator[Row]:
     """``make(device)``'s run on the GPU beside the CPU's, with as many threads."""
     fast = settled(make("cuda"))
     fast()
     limit = work / busy(fast)
-    for threads in all_threads:
+    for threads in (1, CORES):
         torch.set_num_threads(threads)
         peer = f"CPU, {threads} threads" if threads > 1 else "CPU, 1 thread"
         yield race(case, fast, peer, make("cpu"), work, "env steps/s", repeats, limit)
@@ -72,15 +74,14 @@ def markets(repeats: int) -> Iterator[Row]:
             def make(device: str, market=market, people=people, steps=steps) -> Callable[[], None]:
                 return steps_of(market(device), people, steps)
 
-            yield from duel(f"{name}, {people:,} people", make, people * steps, repeats, 1, CORES)
+            yield from duel(f"{name}, {people:,} people", make, people * steps, repeats)
 
 
 def learning(repeats: int) -> Iterator[Row]:
     """Market, rows and learner on the GPU; and the learner alone."""
     for algorithm, requests in STEPS.items():
-        sizes = (("as shipped", agent(algorithm), 1), ("wide", wide(algorithm), CORES))
-        for size, chosen, threads in sizes:
-            work = requests * chosen.users_at_once
+        for people in LEARNING:
+            chosen, work = sized(algorithm, people), requests * people
 
             def make(
                 device: str, chosen=chosen, work=work, market: str | None = None
@@ -90,12 +91,11 @@ def learning(repeats: int) -> Iterator[Row]:
                 trainee = ours(placed, SEED, market or device)
                 return partial(trainee.run, work)
 
-            title = f"{algorithm} {size}, {chosen.users_at_once:,} people"
-            yield from duel(title, make, work, repeats, threads)
-            halfway = settled(partial(make, market="cpu")("cuda"))
+            title = f"{algorithm}, {people:,} people"
+            yield from duel(title, make, work, repeats)
             yield race(
-                f"{title}: all on the GPU", settled(make("cuda")), "market on the CPU, learner on the GPU",
-                halfway, work, "env steps/s", repeats,
+                title, settled(make("cuda")), "learner alone on the GPU",
+                settled(partial(make, market="cpu")("cuda")), work, "env steps/s", repeats,
             )  # fmt: skip
 
 
