@@ -114,4 +114,4 @@ def cases(repeats: int) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    main(cases, __doc__ or "", repeats=7, quick=3)
+    main(cases, __doc__ or "", repeats=5, quick=3)
