@@ -9,6 +9,7 @@ a document of them.
 
 import argparse
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the rows")
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     parser.add_argument("--again", action="store_true", help="also what is finished")
-    parser.add_argument("--only", default=",".join(names), help="names, with commas between")
+    here = [name for name in names if name != "gpu" or shutil.which("nvidia-smi")]
+    parser.add_argument("--only", default=",".join(here), help="names, with commas between")
     asked = parser.parse_args()
     chosen = asked.only.split(",")
     if unknown := sorted(set(chosen) - set(names)):

@@ -26,7 +26,7 @@ def running():
 
 def built(name: str, market: str, **changes: object):
     log = rows(np.full((STATES, ACTIONS), 1 / ACTIONS)) if ALGORITHMS[name].from_log else None
-    chosen = agent(name, num_gpus_per_learner=1.0, market_device="cpu", **changes)
+    chosen = agent(name, num_gpus_per_learner=1.0, **changes)
     return build(chosen, 1, SHAPE, partial(Maze, device=market), log)
 
 

@@ -17,7 +17,9 @@ from recloop.agents.runner import MarketRunner
 from recloop.market import Market
 from recloop.settings.params import AgentParams
 
-GPU_CROWD = 2048  # people at once from which a market steps faster on a GPU (benchmarks.gpu)
+# People at once from which a GPU is faster than one thread of a CPU, by benchmarks.gpu: when it learns alone,
+# and when it steps the market too.
+GPU_LEARNS, GPU_STEPS = 1024, 4096
 
 
 def build(
@@ -54,7 +56,7 @@ def build(
     config.fault_tolerance(restart_failed_env_runners=True)
     config.learners(
         num_learners=agent.num_learners,
-        num_gpus_per_learner=_gpus_per_learner(agent.num_gpus_per_learner),
+        num_gpus_per_learner=_gpus_per_learner(agent),
     )
     config.training(
         gamma=agent.gamma,
@@ -95,12 +97,13 @@ def market_device(agent: AgentParams) -> str:
     if agent.market_device != "auto":
         return agent.market_device
     alone = not agent.num_env_runners and not agent.num_learners
-    many = agent.users_at_once >= GPU_CROWD
-    return "cuda" if alone and many and _gpus_per_learner(agent.num_gpus_per_learner) else "cpu"
+    many = agent.users_at_once >= GPU_STEPS
+    return "cuda" if alone and many and _gpus_per_learner(agent) else "cpu"
 
 
-def _gpus_per_learner(wanted: float | str) -> float:
-    """``auto``: one where the cluster has one, else none."""
-    if wanted != "auto":
-        return float(wanted)
-    return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+def _gpus_per_learner(agent: AgentParams) -> float:
+    """``auto``: one where the cluster has one and the batches are large enough to be worth it, else none."""
+    if agent.num_gpus_per_learner != "auto":
+        return float(agent.num_gpus_per_learner)
+    large = agent.users_at_once >= GPU_LEARNS or agent.train_batch >= 2 * GPU_LEARNS
+    return 1.0 if large and ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
