@@ -4,7 +4,11 @@ loops in torch.
 All as in `benchmarks.training`: the same market, network, batches, rate and gradient updates per env step,
 which are counted. The return is a mean over the second half of learning, of 4,000 people at each look. A
 ratio of 1 is the aim: whoever is faster must not learn anything else. RLlib's DQN, which would take five
-minutes a seed, is left out.
+minutes a seed, is left out of the trainings of their own.
+
+Trainings of their own differ by a tenth from seed to seed, whoever trains. So RLlib's learner also learns
+beside ours from each batch that ours has collected, from the same weights: rounding alone then tells them
+apart, and twice as many seeds bound the ratio of their returns closely.
 """
 
 from collections import defaultdict
@@ -19,13 +23,14 @@ from benchmarks.race import Row, main
 from benchmarks.trainees.baselines import baselines
 from benchmarks.trainees.ours import ours
 from benchmarks.trainees.plain import plain
-from benchmarks.trainees.returns import compare, learnt
+from benchmarks.trainees.returns import compare, learnt, side_by_side
 from benchmarks.trainees.rllib import stock
 from benchmarks.trainees.world import Trainee, agent
 from recloop.agents.cluster import cluster
 from recloop.settings.params import AgentParams
 
 STEPS = {"ppo": 262_144, "dqn": 65_536}
+PAIRED = 2  # seeds for each repeat where both learn from the same experience, which takes little
 TOLERANCE = 0.07  # of the number of updates: RLlib's rounds are of no fixed length
 TRAINEES: dict[str, Callable[[AgentParams, int], Trainee]] = {
     "recloop": ours,
@@ -54,6 +59,14 @@ def cases(repeats: int) -> Iterator[Row]:
                 found[name].append(value)
             mine = np.array(found.pop("recloop"))
             yield from (compare(case, mine, name, np.array(values)) for name, values in found.items())
+            yield same_experience(case, steps, PAIRED * repeats)
+
+
+def same_experience(case: str, steps: int, seeds: int) -> Row:
+    """Ours beside RLlib's learner on each batch of ours."""
+    plan = tqdm(range(seeds), desc=f"{case}, the same experience", unit="training", mininterval=1)
+    mine, other = np.array([side_by_side(agent(case, steps), seed) for seed in plan]).T
+    return compare(case, mine, "RLlib's learner on the same experience", other)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What was learnt: returns of greedy sessions after equal training."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,8 +9,12 @@ from scipy.stats import t
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.race import Row
-from benchmarks.trainees.world import Trainee, market
+from benchmarks.trainees.ours import advance
+from benchmarks.trainees.same import Peer
+from benchmarks.trainees.world import Trainee, market, shape
+from recloop.agents.build import build
 from recloop.agents.network import TwoTower
+from recloop.settings.params import AgentParams
 
 PEOPLE, LOOKS = 4000, 8
 
@@ -42,6 +47,22 @@ def learnt(make: Callable[[int], Trainee], steps: int, seed: int) -> tuple[float
     hook.remove()
     trainee.close()
     return float(np.mean(found)), counted[0]
+
+
+def side_by_side(chosen: AgentParams, seed: int) -> tuple[float, float]:
+    """The same of ours and of RLlib's learner, which learns from each batch of ours as ours does."""
+    algorithm: Any = build(chosen, seed, shape(), market)
+    learner, peer = algorithm.learner_group._learner, Peer(chosen, seed)
+    peer.follow(learner)
+    advance(algorithm, chosen.env_steps // 2)
+    found = []
+    for _ in range(LOOKS):
+        advance(algorithm, chosen.env_steps // (2 * LOOKS))
+        found.append([greedy_return(net, 1000 + seed) for net in (learner.plain.net, peer.net)])
+    algorithm.stop()
+    peer.close()
+    mine, other = np.mean(found, axis=0)
+    return float(mine), float(other)
 
 
 def compare(case: str, ours: np.ndarray, peer: str, other: np.ndarray) -> Row:

@@ -79,7 +79,7 @@ class DQNTower(DefaultDQNTorchRLModule):
 def stock(chosen: AgentParams, seed: int, runners: int = 1, vectorised: bool = False) -> Trainee:
     """With one runner within this process, or two of their own; over one vectorised market or scalar ones."""
     people = 2 * SCALAR if vectorised else SCALAR // runners
-    config, module, people = (_ppo if chosen.algorithm == "ppo" else _dqn)(chosen, people, runners)
+    config, module, people = (rllib_ppo if chosen.algorithm == "ppo" else rllib_dqn)(chosen, people, runners)
     register_env("flat", Flat)
     register_env("flat vector", lambda context: FlatVector(context["num_envs"]))
     config.environment("flat vector" if vectorised else "flat")
@@ -116,7 +116,7 @@ def stock(chosen: AgentParams, seed: int, runners: int = 1, vectorised: bool = F
 LIFETIME = ("env_runners", "num_env_steps_sampled_lifetime")
 
 
-def _ppo(chosen: AgentParams, people: int, runners: int) -> tuple[AlgorithmConfig, type, int]:
+def rllib_ppo(chosen: AgentParams, people: int, runners: int) -> tuple[AlgorithmConfig, type, int]:
     """Minibatches are larger by what is padded: as many updates, each on as many requests."""
     gradient = chosen.gradient
     batch = gradient.rollout * chosen.users_at_once
@@ -129,7 +129,7 @@ def _ppo(chosen: AgentParams, people: int, runners: int) -> tuple[AlgorithmConfi
     return config, PPOTower, people
 
 
-def _dqn(chosen: AgentParams, people: int, runners: int) -> tuple[AlgorithmConfig, type, int]:
+def rllib_dqn(chosen: AgentParams, people: int, runners: int) -> tuple[AlgorithmConfig, type, int]:
     """``training_intensity`` is such that RLlib's round holds the updates due for its requests."""
     value, users = chosen.value, chosen.users_at_once
     updates = people * runners * value.updates_per_step / users

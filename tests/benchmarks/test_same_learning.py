@@ -8,17 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import ray
 import torch
-from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.columns import Columns as Names
-from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.postprocessing.value_predictions import compute_value_targets
-from ray.tune.registry import register_env
 from torch import Tensor
 
-from benchmarks.trainees.rllib import _dqn, _ppo
-from benchmarks.trainees.world import Flat, agent, market, shape
+from benchmarks.trainees.same import Peer
+from benchmarks.trainees.world import agent, market, shape
 from recloop.agents.algorithm import MarketAlgorithm
 from recloop.agents.build import build
 from recloop.agents.cluster import cluster
@@ -41,21 +36,6 @@ def ours(name: str) -> tuple[MarketAlgorithm, Any]:
     return algorithm, learner
 
 
-def stock(name: str, algorithm: MarketAlgorithm) -> Any:
-    """RLlib's learner."""
-    config, module, _ = {"ppo": _ppo, "dqn": _dqn}[name](algorithm.agent, 16, 1)
-    register_env("flat", Flat)
-    config.environment("flat").env_runners(num_env_runners=0, num_envs_per_env_runner=1)
-    config.training(gamma=algorithm.agent.gamma).debugging(seed=SEED, log_level="ERROR")
-    config.rl_module(rl_module_spec=ray.rllib.core.rl_module.RLModuleSpec(module_class=module))
-    return config.build_algo().learner_group._learner
-
-
-def vector(columns: dict[str, Tensor], before: str = "") -> Tensor:
-    parts = (columns[before + name].float() for name in ("profile", "context", "history"))
-    return torch.cat(list(parts), 1)
-
-
 def gradients(loss: Tensor, net: TwoTower) -> dict[str, Tensor]:
     net.zero_grad()
     loss.backward()
@@ -73,26 +53,15 @@ def agree(mine: tuple[Tensor, TwoTower], theirs: tuple[Tensor, TwoTower]) -> Non
 
 def test_ppo_has_the_loss_and_the_gradient_of_rllib():
     algorithm, learner = ours("ppo")
-    columns, peer = algorithm.collect(16, None), stock("ppo", algorithm)
-    net = peer.module[DEFAULT_MODULE_ID].tower.net
+    columns, peer = algorithm.collect(16, None), Peer(algorithm.agent, SEED)
     with torch.no_grad():  # so that ratios differ from 1, some beyond the clip
         for p in learner.plain.net.parameters():
             p += 0.1 * torch.randn_like(p)
-    net.load_state_dict(learner.plain.net.state_dict())
-    batch = {
-        Names.OBS: vector(columns), Names.ACTIONS: columns["slate"][:, 0],
-        Names.ACTION_LOGP: columns["log_probability"], Postprocessing.ADVANTAGES: columns["advantage"],
-        Postprocessing.VALUE_TARGETS: columns["target"],
-        Names.ACTION_DIST_INPUTS: torch.zeros(len(columns["slate"]), learner.plain.n_items),
-    }  # fmt: skip
-    forward = peer.module[DEFAULT_MODULE_ID]._forward_train(batch)
-    theirs = peer.compute_loss_for_module(
-        module_id=DEFAULT_MODULE_ID, config=peer.config, batch=batch, fwd_out=forward
-    )
+    peer.begin(learner.plain)
     found = learner.plain._forward_train(columns)
     ratio = (found["log_probability"] - columns["log_probability"]).exp()
     assert ((ratio - 1).abs() > algorithm.agent.gradient.clip).float().mean() > 0.1
-    agree((learner.loss(found, columns), learner.plain.net), (theirs, net))
+    agree((learner.loss(found, columns), learner.plain.net), (peer.loss(columns), peer.net))
 
 
 def test_ppo_has_the_targets_of_rllib():
@@ -121,20 +90,27 @@ def test_ppo_has_the_targets_of_rllib():
 
 def test_dqn_has_the_loss_and_the_gradient_of_rllib():
     algorithm, learner = ours("dqn")
-    columns, peer = algorithm.collect(16, None), stock("dqn", algorithm)
-    module = peer.module[DEFAULT_MODULE_ID]
+    columns, peer = algorithm.collect(16, None), Peer(algorithm.agent, SEED)
     with torch.no_grad():
         for p in [*learner.plain.net.parameters(), *learner.plain.target.parameters()]:
             p += 0.1 * torch.randn_like(p)
-    module.tower.net.load_state_dict(learner.plain.net.state_dict())
-    module.late.net.load_state_dict(learner.plain.target.state_dict())
-    batch = {
-        Names.OBS: vector(columns), Names.NEXT_OBS: vector(columns, "next_"), Names.ACTIONS: columns["item"],
-        Names.REWARDS: columns["reward"], Names.TERMINATEDS: columns["discount"] == 0,
-        "n_step": torch.ones(len(columns["item"])), "weights": torch.ones(len(columns["item"])),
-    }  # fmt: skip
-    theirs = peer.compute_loss_for_module(
-        module_id=DEFAULT_MODULE_ID, config=peer.config, batch=batch, fwd_out=module._forward_train(batch)
-    )
+    peer.begin(learner.plain)
     mine = learner.loss(learner.plain._forward_train(columns), columns)
-    agree((mine, learner.plain.net), (theirs, module.tower.net))
+    agree((mine, learner.plain.net), (peer.loss(columns), peer.net))
+
+
+@pytest.mark.parametrize("name", ["ppo", "dqn"])
+def test_steps_on_the_same_experience_lead_to_the_same_weights(name):
+    algorithm, learner = ours(name)
+    peer = Peer(algorithm.agent, SEED)
+    peer.follow(learner)
+    before = learner.plain.net.state_dict()["item_bias"].clone()
+    steps = 0
+    while steps < 32:  # of PPO two rollouts; of DQN before its first renewal of the target
+        algorithm.step()
+        steps = learner.updates
+    moved = (learner.plain.net.state_dict()["item_bias"] - before).abs().max()
+    assert moved > 1e-3
+    for name, values in learner.plain.net.named_parameters():
+        theirs = peer.net.get_parameter(name)
+        torch.testing.assert_close(values, theirs, rtol=1e-3, atol=1e-2 * float(moved), msg=name)
