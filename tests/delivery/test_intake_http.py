@@ -101,7 +101,7 @@ def test_a_batch_that_comes_again_after_30_days_adds_nothing(tmp_path):
     unseen = CLICK | {"event_id": "unseen", "ts": now_us()}
     process = gateway_process(tmp_path / "home", port := free_port(), clock=clock)
     try:
-        live.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
+        live.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         assert live.client.post("/events", json=batch).json()["accepted"] == 50
         clock.write_text(str(30 * DAY_NS))
         again = live.client.post("/events", json=batch)
@@ -114,4 +114,4 @@ def test_a_batch_that_comes_again_after_30_days_adds_nothing(tmp_path):
         assert count(live) == 50
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)

@@ -28,7 +28,7 @@ class Crowd:
         self.turn, self.over = threading.Lock(), threading.Event()
 
     def work(self):
-        with httpx.Client(base_url=self.url, timeout=20) as client:
+        with httpx.Client(base_url=self.url, timeout=60) as client:
             while not self.over.is_set():
                 with self.turn:
                     number = next(self.batches, None)
