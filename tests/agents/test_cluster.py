@@ -37,6 +37,7 @@ LOOK = "import ray; ray.init(log_to_driver=False); print(len([n for n in ray.nod
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_training_attaches_to_a_running_cluster_and_leaves_it_alive(tmp_path):
     world(tmp_path)
     (tmp_path / "params.json").write_text(params(env_steps=4096, num_env_runners=2).model_dump_json())
@@ -62,7 +63,7 @@ def test_training_attaches_to_a_running_cluster_and_leaves_it_alive(tmp_path):
 
     def python(script: str, *words: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, "-c", script, *words], env=inside, capture_output=True, text=True, timeout=200
+            [sys.executable, "-c", script, *words], env=inside, capture_output=True, text=True, timeout=600
         )
 
     try:
@@ -79,7 +80,7 @@ def test_training_attaches_to_a_running_cluster_and_leaves_it_alive(tmp_path):
     finally:
         family = psutil.Process(head.pid).children(recursive=True)
         head.terminate()
-        head.wait(timeout=60)
+        head.wait(timeout=100)
         _, left = psutil.wait_procs(family, timeout=20)
         for process in left:
             process.kill()
