@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import psutil
 import pytest
 
 from recloop import policy
+from recloop.delivery.processes import free_port
 from tests.agents.worlds import params, world
 
 SCRIPT = """
@@ -41,9 +41,7 @@ LOOK = "import ray; ray.init(log_to_driver=False); print(len([n for n in ray.nod
 def test_training_attaches_to_a_running_cluster_and_leaves_it_alive(tmp_path):
     world(tmp_path)
     (tmp_path / "params.json").write_text(params(env_steps=4096, num_env_runners=2).model_dump_json())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     token = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),

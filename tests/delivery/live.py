@@ -1,7 +1,6 @@
 """A gateway that listens on a free port, in a thread of the test or as a process of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -55,13 +54,6 @@ class Live:
     def settled(self, version: int) -> None:
         """Wait until the gateway follows this version of the routing."""
         until(lambda: self.client.get("/status").json()["routing_version"] >= version)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def until(condition, seconds: float = 100.0) -> float:

@@ -6,11 +6,12 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from recloop.delivery.processes import free_port
 from recloop.schema import Item, now_us
 from recloop.store import add_items
 from recloop.store.quarantine import held
 from recloop.store.tables import events, quarantine
-from tests.delivery.live import Live, free_port, gateway_process
+from tests.delivery.live import Live, gateway_process
 
 DAY_NS = 86_400_000_000_000
 CLICK = {"user_id": "u", "item_id": "i1", "kind": "click"}

@@ -12,9 +12,10 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from recloop.delivery.processes import free_port
 from recloop.schema import now_us
 from recloop.store.tables import events, quarantine
-from tests.delivery.live import Live, free_port, gateway_process, until
+from tests.delivery.live import Live, gateway_process, until
 
 EVENTS, KILLS, BATCH, CLIENTS = 60_000, 20, 100, 6
 

@@ -131,9 +131,9 @@ def test_a_line_is_read_when_it_has_ended(engine, server):
 
 
 def test_a_server_may_write_to_the_old_file_for_a_while(engine, server, monkeypatch):
-    clock, waits = [time.time()], []
-    monkeypatch.setattr(follow, "time", SimpleNamespace(time=lambda: clock[0]))
     server.write(3)
+    clock, waits = [server.path.stat().st_mtime], []
+    monkeypatch.setattr(follow, "time", SimpleNamespace(time=lambda: clock[0]))
 
     def wait():
         waits.append(1)

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
+from recloop.delivery.processes import free_port
 from recloop.schema import Slate
 from recloop.serving.build import Built, bento_home, serve_command
 from recloop.serving.openapi import DOCUMENT
@@ -25,9 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 def start(built: Built, home: Path, slot_home: Path, **extra: str) -> tuple[subprocess.Popen, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     argv, environment = serve_command(built.tag, home, slot_home, "127.0.0.1", port)
     with (slot_home / "log").open("wb") as log:
         process = subprocess.Popen(
