@@ -88,8 +88,9 @@ def interrupted(project):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not (project / "data/snapshot").exists() and time.monotonic() < deadline:
+        assert child.poll() is None, child.communicate()[0][-3000:]
         time.sleep(0.2)
     os.killpg(child.pid, signal.SIGINT)
     said = child.communicate(timeout=200)[0]

@@ -196,10 +196,12 @@ def test_failures_at_the_second_gateway_refuse_and_another_try_begins_at_0(
         for n in range(40):
             two.ask(f"u{n}", k=1)
         slots[1].behave("ok")
-        until(lambda: ask_gate(ALL, one.engine, opened).outcome == "fail")
+        failed = 'recloop_slot_requests_total{outcome="status",policy="new",slot="green"} '
+        assert f"{failed}{IN_A_ROW}.0" in two.client.get("/metrics").text, "then it rests"
+        until(lambda: ask_gate(ALL, one.engine, opened).figures["failed"] == IN_A_ROW)
         verdict = ask_gate(ALL, one.engine, opened)
-        assert "got no valid answer" in verdict.why
-        assert (verdict.figures["gateways"], verdict.figures["failed"]) == (2, IN_A_ROW), "then it rests"
+        assert (verdict.outcome, "got no valid answer" in verdict.why) == ("fail", True)
+        assert verdict.figures["gateways"] == 2
         clock[0] += REST_SECONDS
         assert 'outcome="status"' not in one.client.get("/metrics").text, "the first one has seen no failure"
         rollout.refuse(one.engine, opened.id, "test", verdict.told)
