@@ -1,14 +1,32 @@
-"""Every test has a home of its own, and leaves nothing running in it."""
+"""Every test has a home of its own, leaves nothing running in it, and does not mind a machine that stalls."""
 
 import itertools
 import os
+import sys
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.postgres import Absent, Cluster
 
 os.environ["RECLOOP_CONSENT"] = "assumed"  # nobody real is there; tests of consent say otherwise
+STALL = 30.0  # seconds for which a busy machine may stand still
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
+def pytest_collection_finish():
+    """Gateways give slots and store more time than a stall takes; tests of being late ask for ``hurried``."""
+    if gateway := sys.modules.get("recloop.delivery.gateway"):
+        gateway.SLOT_SECONDS = gateway.COMMIT_SECONDS = STALL
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Gateways that are started from here on give up soon, as they do in production."""
+    monkeypatch.setattr("recloop.delivery.gateway.SLOT_SECONDS", 4.0)
+    monkeypatch.setattr("recloop.delivery.gateway.COMMIT_SECONDS", 4.0)
 
 
 @pytest.fixture(autouse=True)

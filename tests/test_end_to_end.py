@@ -88,11 +88,12 @@ def interrupted(project):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not (project / "data/snapshot").exists() and time.monotonic() < deadline:
+        assert child.poll() is None, child.communicate()[0][-3000:]
         time.sleep(0.2)
     os.killpg(child.pid, signal.SIGINT)
-    said = child.communicate(timeout=60)[0]
+    said = child.communicate(timeout=200)[0]
     return child.returncode, said, left_in(project)
 
 
@@ -155,7 +156,11 @@ def test_up_serves_what_was_learnt_and_down_stops_it(project, demo):
         names = {process["name"] for process in status["processes"]}
         assert names >= {"prefect", "mlflow", "gateway", "worker", status["slot"]}
         gateway = f"http://127.0.0.1:{ports['RECLOOP_GATEWAY_PORT']}"
-        slate = httpx.post(f"{gateway}/recommend", json={"user_id": "somebody", "k": 3}, timeout=10).json()
+        slate = asked(gateway)
+        for _ in range(50):  # while all else starts beside it, the slot may need longer than it is given
+            if not slate["fallback"]:
+                break
+            slate = asked(gateway)
         assert slate["policy"] == status["champion"]
         assert slate["cold_start"]
         assert deployments(ports["RECLOOP_PREFECT_PORT"]) == {
@@ -170,15 +175,19 @@ def test_up_serves_what_was_learnt_and_down_stops_it(project, demo):
         assert "up already" in again.stderr
     finally:
         down = subprocess.run([*command, "down"], capture_output=True, **settings)
-        up.wait(timeout=60)
+        up.wait(timeout=200)
     assert "recloop is down" in down.stdout
     assert left_in(project) == []
+
+
+def asked(gateway: str) -> dict:
+    return httpx.post(f"{gateway}/recommend", json={"user_id": "somebody", "k": 3}, timeout=60).json()
 
 
 def deployments(port: str) -> set[str]:
     """Those with which the Prefect server answers, once the worker has made all five."""
     for _ in range(150):
-        found = httpx.post(f"http://127.0.0.1:{port}/api/deployments/filter", json={}, timeout=10).json()
+        found = httpx.post(f"http://127.0.0.1:{port}/api/deployments/filter", json={}, timeout=60).json()
         if len(found) == 5:
             break
         time.sleep(0.4)

@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import psutil
 import pytest
 
 from recloop import policy
+from recloop.delivery.processes import free_port
 from tests.agents.worlds import params, world
 
 SCRIPT = """
@@ -37,12 +37,11 @@ LOOK = "import ray; ray.init(log_to_driver=False); print(len([n for n in ray.nod
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_training_attaches_to_a_running_cluster_and_leaves_it_alive(tmp_path):
     world(tmp_path)
     (tmp_path / "params.json").write_text(params(env_steps=4096, num_env_runners=2).model_dump_json())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     token = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -62,7 +61,7 @@ def test_training_attaches_to_a_running_cluster_and_leaves_it_alive(tmp_path):
 
     def python(script: str, *words: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, "-c", script, *words], env=inside, capture_output=True, text=True, timeout=200
+            [sys.executable, "-c", script, *words], env=inside, capture_output=True, text=True, timeout=600
         )
 
     try:
@@ -79,7 +78,7 @@ def test_training_attaches_to_a_running_cluster_and_leaves_it_alive(tmp_path):
     finally:
         family = psutil.Process(head.pid).children(recursive=True)
         head.terminate()
-        head.wait(timeout=60)
+        head.wait(timeout=100)
         _, left = psutil.wait_procs(family, timeout=20)
         for process in left:
             process.kill()

@@ -1,5 +1,7 @@
 """Seeds, several processes and their loss, numbers that are none, masks, and large catalogues."""
 
+import time
+
 import numpy as np
 import pytest
 import ray
@@ -90,6 +92,9 @@ def test_a_lost_env_runner_is_replaced(name):
     victims = algorithm.env_runner_group._worker_manager.actors()
     ray.kill(victims[1], no_restart=False)
     for _ in range(40):
+        algorithm.step()
+    end = time.monotonic() + 200  # a busy machine may need long to start a process
+    while algorithm.env_runner_group.num_healthy_remote_env_runners() < 2 and time.monotonic() < end:
         algorithm.step()
     assert algorithm.env_runner_group.num_healthy_remote_env_runners() == 2
     before = algorithm.env_steps

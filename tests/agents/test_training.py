@@ -170,13 +170,14 @@ def interrupt(root: Path, sign: signal.Signals, beyond: int) -> tuple[int, str, 
     helpers = psutil.Process(process.pid).children(recursive=True)
     helpers = [one for one in helpers if not one.name().endswith("Agent")]  # Ray's two agents take a minute
     process.send_signal(sign)
-    output = process.communicate(timeout=60)[0]
-    _, alive = psutil.wait_procs(helpers, timeout=30)
+    output = process.communicate(timeout=250)[0]
+    _, alive = psutil.wait_procs(helpers, timeout=100)
     assert not alive, f"left running: {alive}"
     return process.returncode, output, newest()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_that_was_stopped_and_then_killed_goes_on(tmp_path, capsys):
     world(tmp_path)
     chosen = params(env_steps=200_000)
@@ -197,6 +198,7 @@ def test_a_run_that_was_stopped_and_then_killed_goes_on(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_that_loses_its_learner_goes_on_from_its_checkpoint(tmp_path):
     world(tmp_path)
     chosen = params(env_steps=60_000, num_learners=1)
@@ -214,7 +216,7 @@ def test_a_run_that_loses_its_learner_goes_on_from_its_checkpoint(tmp_path):
     learners = [one for one in helpers if "ray::_Wrapped" in " ".join(one.cmdline())]  # the only actor
     assert len(learners) == 1, [one.cmdline()[:1] for one in helpers]
     learners[0].kill()
-    output = process.communicate(timeout=200)[0]
+    output = process.communicate(timeout=600)[0]
     assert process.returncode == 0, output
     assert "a learner was lost" in output
     assert "going on at" in output

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine
 from typer.testing import CliRunner
 
 from recloop.cli import app
+from recloop.delivery.processes import free_port
 from recloop.schema import Item
 from recloop.settings import places
 from recloop.store import Refused, add_items, append, open_store, versions
@@ -20,9 +21,7 @@ ROOT = Path(__file__).parents[2]
 def run(monkeypatch):
     monkeypatch.chdir(ROOT)
     for name in ("GATEWAY", "BLUE", "GREEN", "MLFLOW", "PREFECT"):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            monkeypatch.setenv(f"RECLOOP_{name}_PORT", str(probe.getsockname()[1]))
+        monkeypatch.setenv(f"RECLOOP_{name}_PORT", str(free_port()))
     runner = CliRunner()
     return lambda *words: runner.invoke(app, words)
 

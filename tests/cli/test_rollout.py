@@ -37,7 +37,7 @@ def test_status_names_the_step_the_last_word_and_who_controls(engine):
         "nobody: `recloop rollout start`",
     ):
         assert part in said
-    with take(engine, "flow (host:1)"):
+    with take(engine, "flow (host:1)", term=3600.0):
         assert "controlled by flow (host:1)" in run("status").stdout
     found = json.loads(run("status", "--json").stdout)
     assert (found["state"], found["step"]["later"]) == ("canary", [0.25, 0.5])

@@ -1,7 +1,6 @@
 """A gateway that listens on a free port, in a thread of the test or as a process of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 import httpx
 import uvicorn
 
+from recloop.delivery import gateway
 from recloop.schema import Item
 from recloop.settings import load_params, places
 from recloop.store import add_items, open_store
@@ -18,6 +18,7 @@ from recloop.web.app import create
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 TOKEN = "operator-token-of-a-test"
+LIMITS = ("SLOT_SECONDS", "COMMIT_SECONDS")  # of the gateway
 
 
 class Live:
@@ -38,13 +39,13 @@ class Live:
         self.thread.start()
         until(lambda: self.server.started)
         self.url = f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
-        self.client = httpx.Client(base_url=self.url, timeout=20)
+        self.client = httpx.Client(base_url=self.url, timeout=60)
         return self
 
     def __exit__(self, *_):
         self.client.close()
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(60)
         self.engine.dispose()
 
     def ask(self, user: str = "u", **body) -> httpx.Response:
@@ -55,14 +56,7 @@ class Live:
         until(lambda: self.client.get("/status").json()["routing_version"] >= version)
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(condition, seconds: float = 15.0) -> float:
+def until(condition, seconds: float = 100.0) -> float:
     """Wait until it holds; the seconds that it took."""
     begun = time.monotonic()
     while not condition():
@@ -71,28 +65,20 @@ def until(condition, seconds: float = 15.0) -> float:
     return time.monotonic() - begun
 
 
-SHIFTED = """
-import runpy, sys, time
-clock, real = sys.argv.pop(1), time.time_ns
-time.time_ns = lambda: real() + int(open(clock).read() or 0)
-runpy.run_module("recloop.web", run_name="__main__", alter_sys=True)
-"""
-
-
 def gateway_process(home: Path, port: int, workers: int = 1, clock: Path | None = None) -> subprocess.Popen:
-    """``python -m recloop.web`` over ``home``, ready; the file ``clock`` says how many ns its time is off."""
+    """``tests/delivery/process.py`` over ``home``, ready, as ``hurried`` as the test."""
     env = os.environ | {"RECLOOP_HOME": str(home), "RECLOOP_TOKEN": TOKEN, "RECLOOP_STORE_URL": ""}
-    program = ["-m", "recloop.web"] if clock is None else ["-c", SHIFTED, str(clock)]
-    command = [sys.executable, *program, "--port", str(port), "--params", str(PARAMS)]
-    command += ["--workers", str(workers)]
+    env |= {"CLOCK": str(clock or "")} | {name: str(getattr(gateway, name)) for name in LIMITS}
+    command = [sys.executable, Path(__file__).with_name("process.py"), "--port", str(port)]
+    command += ["--params", str(PARAMS), "--workers", str(workers)]
     process = subprocess.Popen(command, env=env)
 
     def ready():
         assert process.poll() is None, "the gateway ended"
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+            return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60).status_code == 200
         except httpx.TransportError:
             return False
 
-    until(ready, 60)
+    until(ready)
     return process

@@ -37,7 +37,7 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(150)
         assert not self._thread.is_alive()
 
     @property
@@ -77,7 +77,7 @@ class Load:
         at = time.monotonic()
         status, slate, later = 0, {}, ""
         try:
-            limit = aiohttp.ClientTimeout(total=30)
+            limit = aiohttp.ClientTimeout(total=100)
             async with session.post(f"{self.url}/recommend", json={"user_id": user}, timeout=limit) as answer:
                 slate, later = await answer.json(), answer.headers.get("retry-after", "")
                 status = answer.status

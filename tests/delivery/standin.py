@@ -129,10 +129,10 @@ class Standin:
         self.process.stdout.close()
 
     def behave(self, mode: str) -> None:
-        urllib.request.urlopen(f"{self.url}/mode", mode.encode(), timeout=5).close()
+        urllib.request.urlopen(f"{self.url}/mode", mode.encode(), timeout=60).close()
 
     def seen(self) -> list[str]:
-        with urllib.request.urlopen(f"{self.url}/seen", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.url}/seen", timeout=60) as answer:
             return json.load(answer)
 
 

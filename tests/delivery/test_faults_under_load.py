@@ -74,12 +74,22 @@ class World:
         opened = rollout.begin(self.engine, "new", "test", "try")
         target = Target(self.slots[1].url, "new")
         rollout.start_canary(self.engine, opened.id, "green", target, share, "test", "go")
-        until(lambda: httpx.get(f"{self.url}/status").json()["routing"]["challenger"] == "green")
+        until(lambda: self.challenger() == "green")
+
+    def challenger(self):
+        return httpx.get(f"{self.url}/status", timeout=60).json()["routing"]["challenger"]
 
     def logged(self):
         query = select(impressions.c.request_id).where(impressions.c.position == 0)
         with self.engine.connect() as connection:
             return connection.execute(query).scalars().all()
+
+
+@pytest.fixture(autouse=True)
+def _limits(monkeypatch):
+    """Longer than a busy machine stalls, and short enough to see a slot or a store that hangs."""
+    monkeypatch.setattr("recloop.delivery.gateway.SLOT_SECONDS", 6.0)
+    monkeypatch.setattr("recloop.delivery.gateway.COMMIT_SECONDS", 6.0)
 
 
 @pytest.fixture
@@ -91,7 +101,7 @@ def world(tmp_path):
             yield world
         finally:
             gateway.terminate()
-            gateway.wait(20)
+            gateway.wait(60)
 
 
 def sound(load, world):
@@ -125,16 +135,16 @@ def test_a_challenger_that_misbehaves_is_rolled_back_and_nobody_s_request_fails(
         ended = []
         controller = threading.Thread(target=lambda: ended.append(world.release()))
         controller.start()
-        until(lambda: rollout.current(world.engine) and rollout.current(world.engine).state == "canary")
+        until(lambda: any(told.target == "canary" for told in rollout.transitions_of(world.engine)))
         begun = time.monotonic()
         if fault == "dead":
             until(lambda: load.since(begun)["new"] > 20)
             world.slots[1].kill()
             begun = time.monotonic()
-        controller.join(30)
-        assert ended, "rolled back within 30 s"
+        controller.join(200)
+        assert ended, "rolled back"
         took = time.monotonic() - begun
-        until(lambda: httpx.get(f"{world.url}/status").json()["routing"]["challenger"] is None)
+        until(lambda: world.challenger() is None)
         after = time.monotonic()
         until(lambda: len(load.answers) > 0 and load.answers[-1].at > after + 0.5)
     why = rollout.transitions_of(world.engine, ended[0].id)[0].why
@@ -213,7 +223,7 @@ def test_the_store_stalls_for_a_minute(world, capsys):
     acknowledged, told, stop = [], set(), threading.Event()
 
     def send():
-        with httpx.Client(base_url=world.url, timeout=30) as client:
+        with httpx.Client(base_url=world.url, timeout=100) as client:
             for n in range(10_000):
                 act = {"event_id": f"e{n}", "user_id": "u", "item_id": "i1", "kind": "click"}
                 answer = client.post("/events", json=[act])
@@ -240,11 +250,11 @@ def test_the_store_stalls_for_a_minute(world, capsys):
         well = time.monotonic()
         until(lambda: load.answers[-1].at > well + 2)
     stop.set()
-    sender.join(30)
-    during = [one for one in load.answers if held + 1 < one.at < released - 5]
+    sender.join(100)
+    during = [one for one in load.answers if held + 1 < one.at < released - STALL / 3]
     assert len(during) > 500
     assert {(one.status, one.later) for one in during} <= {(503, "1"), (429, "1")}
-    assert max(one.seconds for one in during) < 5
+    assert max(one.seconds for one in during) < STALL / 2, "nobody waits for its end"
     assert told <= {(200, None), (503, "1"), (429, "1")}
     assert [one for one in load.answers if one.at > well and one.status != 200] == []
     served = [one.request_id for one in load.answers if one.status == 200]
@@ -279,13 +289,14 @@ def test_the_wall_clock_is_set_back_two_hours(tmp_path, capsys):
                     wanted = Routing(slots, "green")
                     write_routing(connection, read_routing(world.engine)[0], wanted, "test", "switch")
                 switched = time.monotonic()
-                until(lambda: load.since(switched)["new"] > 50, 5)
+                until(lambda: load.since(switched)["new"] > 50)
                 act = {"user_id": "u", "item_id": "i1", "kind": "click", "event_id": "here"}
-                assert httpx.post(f"{world.url}/feedback", json=act).status_code == 200
-                ahead = httpx.post(f"{world.url}/feedback", json=act | {"event_id": "there", "ts": now_us()})
+                assert httpx.post(f"{world.url}/feedback", json=act, timeout=60).status_code == 200
+                later = act | {"event_id": "there", "ts": now_us()}
+                ahead = httpx.post(f"{world.url}/feedback", json=later, timeout=60)
         finally:
             gateway.terminate()
-            gateway.wait(20)
+            gateway.wait(60)
     sound(load, world)
     assert (ahead.status_code, ahead.json()["field"]) == (422, "ts"), "by this clock it has not happened yet"
     with world.engine.connect() as connection:

@@ -6,11 +6,12 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from recloop.delivery.processes import free_port
 from recloop.schema import Item, now_us
 from recloop.store import add_items
 from recloop.store.quarantine import held
 from recloop.store.tables import events, quarantine
-from tests.delivery.live import Live, free_port, gateway_process
+from tests.delivery.live import Live, gateway_process
 
 DAY_NS = 86_400_000_000_000
 CLICK = {"user_id": "u", "item_id": "i1", "kind": "click"}
@@ -101,7 +102,7 @@ def test_a_batch_that_comes_again_after_30_days_adds_nothing(tmp_path):
     unseen = CLICK | {"event_id": "unseen", "ts": now_us()}
     process = gateway_process(tmp_path / "home", port := free_port(), clock=clock)
     try:
-        live.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
+        live.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         assert live.client.post("/events", json=batch).json()["accepted"] == 50
         clock.write_text(str(30 * DAY_NS))
         again = live.client.post("/events", json=batch)
@@ -114,4 +115,4 @@ def test_a_batch_that_comes_again_after_30_days_adds_nothing(tmp_path):
         assert count(live) == 50
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)

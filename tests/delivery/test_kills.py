@@ -12,9 +12,10 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from recloop.delivery.processes import free_port
 from recloop.schema import now_us
 from recloop.store.tables import events, quarantine
-from tests.delivery.live import Live, free_port, gateway_process, until
+from tests.delivery.live import Live, gateway_process, until
 
 EVENTS, KILLS, BATCH, CLIENTS = 60_000, 20, 100, 6
 
@@ -28,7 +29,7 @@ class Crowd:
         self.turn, self.over = threading.Lock(), threading.Event()
 
     def work(self):
-        with httpx.Client(base_url=self.url, timeout=20) as client:
+        with httpx.Client(base_url=self.url, timeout=60) as client:
             while not self.over.is_set():
                 with self.turn:
                     number = next(self.batches, None)

@@ -1,5 +1,6 @@
 """Leases: whoever sleeps, dies or has a wrong clock, of two controllers only one acts."""
 
+import itertools
 import multiprocessing
 import os
 import random
@@ -8,6 +9,7 @@ import sys
 import time
 
 import pytest
+from sqlalchemy import select
 
 from recloop.delivery import (
     Target,
@@ -23,6 +25,7 @@ from recloop.delivery.controller import Controller
 from recloop.delivery.lease import Fenced, take
 from recloop.delivery.retirement import left_warm
 from recloop.store import open_store
+from recloop.store.tables import leases
 from tests.delivery.test_gates import RULES
 from tests.delivery.test_steps import hands_of
 
@@ -39,7 +42,7 @@ PARAMS = RULES.model_copy(
 )
 WAY = ["pending", "shadow", "canary", "canary", "canary", "ab", "ab", "promoted", "retired"]
 STEPS = ("begin", "start_shadow", "start_canary", "grow", "start_ab", "note_look", "promote", "retire")
-TERM = 0.3
+TERM, LONG = 0.3, 3600.0
 STALLED = 75  # exit code
 FORK = multiprocessing.get_context("fork")
 
@@ -50,21 +53,36 @@ def url(store_url):
     return store_url
 
 
+def ticking(step):
+    """A clock that is so many seconds further at each look, however long that took."""
+    ticks = itertools.count()
+    return lambda: step * next(ticks)
+
+
+def beats(engine):
+    """A clock by which the holder beats three times in its term, as it means to."""
+
+    def clock():
+        with engine.connect() as connection:
+            return TERM / 3 * connection.execute(select(leases.c.beat)).scalar_one()
+
+    return clock
+
+
 def test_a_second_controller_is_told_who_is_under_way(url):
     engine = open_store(url)
-    with take(engine, "one", TERM) as first:
-        with pytest.raises(rollout.Conflict, match="one"):
-            take(engine, "two", TERM, patience=3 * TERM)
-        assert lease.holder(engine) == "one"
-    assert take(engine, "two", TERM, patience=0).token > first.token
+    with take(engine, "one", TERM) as first, pytest.raises(rollout.Conflict, match="one"):
+        take(engine, "two", TERM, patience=3 * TERM, clock=beats(engine))
+    second = take(engine, "two", LONG, patience=0)
+    assert second.token > first.token
     assert lease.holder(engine) == "two"
 
 
 def test_who_slept_through_its_term_is_refused_and_nothing_changes(url):
     engine = open_store(url)
-    slept = take(engine, "one", TERM)  # as a stopped process: it does not renew
+    slept = take(engine, "one", LONG)  # as a stopped process: it does not renew
     opened = rollout.begin(engine, "new", "one", "try", slept.check)
-    awake = take(engine, "two", TERM)
+    awake = take(engine, "two", LONG, patience=2 * LONG, clock=ticking(LONG))
     before = read_routing(engine), rollout.transitions_of(engine)
     with pytest.raises(Fenced):
         rollout.start_canary(engine, opened.id, "green", NEW, 0.5, "one", "go", fence=slept.check)
@@ -77,12 +95,12 @@ def test_who_slept_through_its_term_is_refused_and_nothing_changes(url):
 @pytest.mark.parametrize("shift", [-3600, 3600])
 def test_a_clock_that_is_set_wrong_lets_no_two_act(url, monkeypatch, shift):
     engine = open_store(url)
-    first = take(engine, "one", TERM)
-    true = lease.now_us
+    first = take(engine, "one", 60.0)
+    true, seen = lease.now_us, []
     monkeypatch.setattr(lease, "now_us", lambda: true() + shift * 1_000_000)
-    begun = time.monotonic()
-    second = take(engine, "two", TERM)
-    assert TERM <= time.monotonic() - begun < 5, "neither sooner nor much later than by the right clock"
+    right = ticking(7.0)
+    second = take(engine, "two", 60.0, 120.0, lambda: seen.append(right()) or seen[-1])
+    assert 60.0 <= seen[-1] - seen[0] < 90.0, "neither sooner nor much later than by the right clock"
     rollout.begin(engine, "new", "two", "try", second.check)
     opened = rollout.current(engine)
     for _ in range(2):
@@ -94,16 +112,16 @@ def test_a_clock_that_is_set_wrong_lets_no_two_act(url, monkeypatch, shift):
 
 def test_who_was_only_late_may_go_on(url, monkeypatch):
     engine = open_store(url)
-    one = take(engine, "one", TERM)
+    one = take(engine, "one", 60.0)
     true = lease.now_us
-    monkeypatch.setattr(lease, "now_us", lambda: true() + 10_000_000)
+    monkeypatch.setattr(lease, "now_us", lambda: true() + 100_000_000)
     with pytest.raises(Fenced):
         rollout.begin(engine, "new", "one", "try", one.check)
     assert one.renew()
     rollout.begin(engine, "new", "one", "try", one.check)
 
 
-def control(url: str, who: str, dies: tuple[int, str] | None, patience: float = 30.0) -> None:
+def control(url: str, who: str, dies: tuple[int, str] | None, patience: float = 90.0) -> None:
     """A controller as a process; it kills itself at the n-th transition: before it, within it or after it.
 
     It ends with the exit code ``STALLED`` where it came back too late for its lease and was refused.
@@ -158,7 +176,7 @@ def run_killed(url: str, dies: tuple[int, str]) -> bool:
     time.sleep(0.1)
     second.start()
     for process in (first, second):
-        process.join(30)
+        process.join(100)
     engine = open_store(url)
     told = rollout.transitions_of(engine)[::-1]
     said = f"{dies}: {[(t.who, t.target) for t in told]}"
@@ -207,11 +225,11 @@ def test_a_dead_controller_s_rollout_is_taken_over_within_five_seconds(url):
     open_store(url).dispose()
     dead = FORK.Process(target=_take_and_die, args=(url,))
     dead.start()
-    dead.join(20)
+    dead.join(100)
     assert dead.exitcode == -signal.SIGKILL
-    begun = time.monotonic()
-    take(open_store(url), "two")
-    assert time.monotonic() - begun < 5
+    seen, clock = [], ticking(0.1)
+    take(open_store(url), "two", clock=lambda: seen.append(clock()) or seen[-1])
+    assert lease.TERM <= seen[-1] - seen[0] < 5
 
 
 def _take_and_die(url: str) -> None:

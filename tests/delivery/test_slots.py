@@ -42,7 +42,7 @@ def test_a_tampered_policy_does_not_start_while_the_old_one_answers_everyone(tmp
         blue = slots.start(where, "blue", built["blue"].tag, built["blue"].policy)
 
         def ask():
-            with httpx.Client(base_url=blue.url, timeout=20) as client:
+            with httpx.Client(base_url=blue.url, timeout=60) as client:
                 while not stop.is_set():
                     answer = client.post("/recommend", json={"user_id": "p"})
                     statuses.append(answer.status_code)
@@ -62,7 +62,7 @@ def test_a_tampered_policy_does_not_start_while_the_old_one_answers_everyone(tmp
         assert httpx.get(f"{green.url}/policy").json()["name"] == load(folders["green"]).manifest.name
     finally:
         stop.set()
-        people.join(20)
+        people.join(60)
         slots.stop(where, "green")
         slots.stop(where, "blue")
     assert set(statuses) == {200}
@@ -89,8 +89,10 @@ def test_bentos_are_killed_amid_a_canary_and_nobody_s_request_fails(tmp_path, ca
                 begun = time.monotonic()
                 until(lambda: all(load.since(begun)[policy] > 10 for policy in policies.values()))  # noqa: B023
                 parent = psutil.Process(processes.find(where.home, victim).pid)
-                for one in (*parent.children(recursive=True), parent):  # each worker has a group of its own
+                family = [*parent.children(recursive=True), parent]  # each worker has a group of its own
+                for one in family:
                     one.kill()
+                psutil.wait_procs(family, 60)
                 killed = time.monotonic() + 0.2
                 until(lambda: load.since(killed)[policies[left]] > 30)  # noqa: B023
                 assert set(load.since(killed)) == {policies[left]}
@@ -102,6 +104,6 @@ def test_bentos_are_killed_amid_a_canary_and_nobody_s_request_fails(tmp_path, ca
     finally:
         if gateway is not None:
             gateway.terminate()
-            gateway.wait(20)
+            gateway.wait(60)
         for colour in slots.COLOURS:
             slots.stop(where, colour)

@@ -194,13 +194,13 @@ def test_people_are_served_while_the_slot_dies_at_the_switch(tmp_path):
 
 @pytest.mark.parametrize("blocked", ["judge", "start", "smoke", "ask", "plan", "ready"])
 def test_an_abort_is_honoured_while_the_controller_is_busy(tmp_path, monkeypatch, blocked):
-    """By a controller as shipped whose work takes a minute, and by a gateway; prints how soon."""
+    """By a controller as shipped whose work takes minutes, and by a gateway; prints how soon."""
     busy, leave = threading.Event(), threading.Event()
     well = hands_of([PASS])
 
     def takes_long(*words):
         busy.set()
-        leave.wait(60)
+        leave.wait(250)
         return getattr(well, blocked)(*words)
 
     monkeypatch.setattr(controller, "LOOK", 0.02 if blocked in ("plan", "ready") else controller.LOOK)
@@ -218,7 +218,7 @@ def test_an_abort_is_honoured_while_the_controller_is_busy(tmp_path, monkeypatch
         thread = threading.Thread(target=control)
         with live:
             thread.start()
-            assert busy.wait(20)
+            assert busy.wait(100)
             monkeypatch.setattr(controller, "LOOK", 1.0)
             begun = time.monotonic()
             answer = live.client.post(
@@ -229,7 +229,7 @@ def test_an_abort_is_honoured_while_the_controller_is_busy(tmp_path, monkeypatch
             assert answer.status_code == 200, answer.text
             live.settled(read_routing(live.engine)[0])
             routed = time.monotonic() - begun
-            thread.join(15)
+            thread.join(100)
             ended = time.monotonic() - begun
             assert not thread.is_alive(), "what it was busy with still goes on"
             print(
@@ -248,7 +248,7 @@ def promoted(engine):
 
 def test_the_old_slot_stands_by_for_its_time_and_then_retires(engine):
     end, where = promoted(engine), places()
-    assert 3590 < left_warm(engine, 3600) <= 3600
+    assert 3000 < left_warm(engine, 3600) <= 3600
     assert tidy(where, engine, "me", 3600) == []
     assert set(read_routing(engine)[1].slots) == {"blue", "green"}
     tidy(where, engine, "me", 0.0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recloop.delivery import Conflict, Target, Verdict, read_routing, rollout
+from recloop.delivery import Conflict, Target, Verdict, controller, read_routing, rollout
 from recloop.delivery.controller import Controller, Hands
 from recloop.delivery.gates import canary
 from recloop.delivery.lease import take
@@ -19,10 +19,12 @@ OLD, NEW = Target("http://127.0.0.1:1", "old"), Target("http://127.0.0.1:2", "ne
 SHARES = (0.01, 0.05, 0.25, 0.5)
 PASS, FAIL, WAIT = (Verdict("canary", word, f"says {word}") for word in ("pass", "fail", "no-data"))
 STEPS = RULES.model_copy(update={"canary_steps": SHARES[:-1], "canary_share": SHARES[-1], "step_seconds": 60})
+PATIENT = STEPS.model_copy(update={"step_seconds": 3600})
 
 
 @pytest.fixture
-def engine(store_url):
+def engine(store_url, monkeypatch):
+    monkeypatch.setattr(controller, "LOOK", 0.05)
     engine = open_store(store_url)
     rollout.install(engine, "blue", OLD, "test", "first")
     return engine
@@ -156,25 +158,25 @@ def test_who_does_not_pass_offline_meets_nobody(engine, judged, state):
 
 
 def test_a_person_s_word_is_honoured_by_a_controller_that_is_under_way(engine):
-    answers = [WAIT]
+    answers, asked = [WAIT], []
     opened = rollout.begin(engine, "new", "test", "try")
-    hands = hands_of([], ask=lambda _: answers[0])
+    hands = hands_of([], ask=lambda _: asked.append(answers[0]) or answers[0])
 
     def control():
         with take(engine, "me", patience=0) as lease:
-            Controller(engine, lease, hands, STEPS, "green", "me", lambda _: None).drive(opened.id)
+            Controller(engine, lease, hands, PATIENT, "green", "me", lambda _: None).drive(opened.id)
 
     thread = threading.Thread(target=control)
     thread.start()
     until(lambda: rollout.find(engine, opened.id).state == "canary")
     rollout.pause(engine, opened.id, "person", "hold")
     answers[0] = PASS
-    thread.join(2.5)
+    until(lambda: asked.count(PASS) >= 2)
     assert rollout.find(engine, opened.id).state == "paused"
     assert rollout.step_of(engine, opened.id).number == 1, "a pause holds a step that would pass"
     rollout.grow(engine, opened.id, 1, "person", "skip it")
     until(lambda: rollout.find(engine, opened.id).state == "promoted")
-    thread.join(5)
+    thread.join(100)
     assert not thread.is_alive()
 
 

@@ -13,5 +13,7 @@ from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 
 @pytest.fixture(scope="session")
 def prefect():
-    with prefect_test_harness():
-        yield
+    with pytest.MonkeyPatch.context() as patch:  # the server records what tasks did a second later, not five
+        patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL", "1")
+        with prefect_test_harness(server_startup_timeout=200):
+            yield

@@ -134,25 +134,26 @@ def test_the_automation_runs_the_retraining_deployment(project, tmp_path, monkey
         monkeypatch.chdir(ROOT)
         register()
         monkeypatch.chdir(tmp_path)
-        automations = httpx.post(f"{api}/automations/filter").json()
+        automations = httpx.post(f"{api}/automations/filter", timeout=60).json()
         assert ["retrain on drift" in one["name"] for one in automations] == [True], automations
-        made = {one["name"]: one for one in httpx.post(f"{api}/deployments/filter", json={}).json()}
+        found = httpx.post(f"{api}/deployments/filter", json={}, timeout=60).json()
+        made = {one["name"]: one for one in found}
         nightly, watching = made["nightly"], made["every-five-minutes"]
         assert watching["global_concurrency_limit"]["limit"] == 1
         assert watching["parameters"] == {"looks": 5}
 
         def runs():
             wanted = {"deployments": {"id": {"any_": [nightly["id"]]}}}
-            found = httpx.post(f"{api}/flow_runs/filter", json=wanted).json()
+            found = httpx.post(f"{api}/flow_runs/filter", json=wanted, timeout=60).json()
             return [run for run in found if not run["auto_scheduled"]]
 
         assert runs() == []
         for _ in range(2):
-            subprocess.run([sys.executable, "-m", "flows.monitor"], env=os.environ, check=True, timeout=120)
-        until(lambda: len(runs()) >= 1, 60)
+            subprocess.run([sys.executable, "-m", "flows.monitor"], env=os.environ, check=True)
+        until(lambda: len(runs()) >= 1)
         emit(api, "recloop.some.other")
         emit(api, "recloop.watch.retrain")  # as another cause would
-        until(lambda: len(runs()) >= 2, 60)
+        until(lambda: len(runs()) >= 2)
         assert len(runs()) == 2, "one of both looks, and one of the event"
     finally:
         processes.stop(where.home, "prefect")
@@ -166,4 +167,4 @@ def emit(api, event):
         "payload": {},
         "id": str(uuid.uuid4()),
     }
-    httpx.post(f"{api}/events", json=[body]).raise_for_status()
+    httpx.post(f"{api}/events", json=[body], timeout=60).raise_for_status()

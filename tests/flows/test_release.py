@@ -11,6 +11,7 @@ from recloop.delivery.routing import Target, read_routing
 from recloop.schema import Item
 from recloop.settings import ParamsError, load_params, places
 from recloop.store import add_items, open_store
+from tests.conftest import STALL
 from tests.delivery.live import Live, until
 from tests.delivery.standin import Standin
 
@@ -104,7 +105,8 @@ def test_the_smoke_test_of_the_flow_asks_the_slot(standins, monkeypatch):
     assert smoke.fn(Target(standins[1].url, "another")).outcome == "fail"
 
 
-def test_the_gate_that_is_asked_is_that_of_the_state(standins, tmp_path):
+def test_the_gate_that_is_asked_is_that_of_the_state(standins, tmp_path, monkeypatch):
+    monkeypatch.setattr("recloop.delivery.shadow.UNDER_WAY", PARAMS.delivery.shadow_requests)
     for slot in standins:
         slot.behave("ok")
     live, target = Live(tmp_path), Target(standins[1].url, "two")
@@ -112,7 +114,7 @@ def test_the_gate_that_is_asked_is_that_of_the_state(standins, tmp_path):
     opened = rollout.begin(live.engine, "two", "test", "try")
     rollout.start_shadow(live.engine, opened.id, "green", target, 1.0, "test", "go")
 
-    delivery = PARAMS.delivery.model_copy(update={"bake_seconds": 0.0})
+    delivery = PARAMS.delivery.model_copy(update={"bake_seconds": 0.0, "max_p99_ms": 1000 * STALL})
     params = PARAMS.model_copy(update={"delivery": delivery})
 
     def verdict():

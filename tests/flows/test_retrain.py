@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from flows import retrain as module
 from flows.graph import StageError
 from flows.retrain import retrain
+from tests.delivery.live import until
 
 ROOT = Path(__file__).parents[2]
 GRAPH = """
@@ -75,14 +76,22 @@ def project(tmp_path, home, monkeypatch, prefect):
     return tmp_path
 
 
-def newest_run():
-    """The newest flow run, its task runs by name, and its artifacts by key."""
+def newest_run(last="report"):
+    """The newest flow run, its task runs by name, and its artifacts by key.
+
+    The server records a task a moment after it has ended: that of the name ``last`` is waited for.
+    """
+
+    def ended():
+        found = {task.name.rpartition("-")[0]: task for task in client.read_task_runs(flow_run_filter=this)}
+        return found if last in found and found[last].state.is_final() else {}
+
     with get_client(sync_client=True) as client:
         (run,) = client.read_flow_runs(limit=1, sort="START_TIME_DESC")
         this = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
-        tasks = client.read_task_runs(flow_run_filter=this)
+        until(ended)
         artifacts = client.read_artifacts(flow_run_filter=this)
-    return run, {task.name.rpartition("-")[0]: task for task in tasks}, {a.key: a.data for a in artifacts}
+        return run, ended(), {a.key: a.data for a in artifacts}
 
 
 def test_a_run_has_a_task_per_stage_its_progress_and_a_report(project):
@@ -121,7 +130,7 @@ def test_bad_data_is_not_tried_again_and_the_error_says_what_is_wrong(project):
     Path("bad").touch()
     with pytest.raises(StageError, match="price of i7 is negative"):
         retrain()
-    run, tasks, _ = newest_run()
+    run, tasks, _ = newest_run("validate")
     assert run.state.is_failed()
     assert tasks["validate"].run_count == 1
     assert "register" not in tasks

@@ -239,7 +239,11 @@ def test_a_missing_folder_or_another_dataset_says_what_was_looked_for(tmp_path):
         read_movielens(tmp_path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(noise=st.lists(st.binary(max_size=40), max_size=5))
 def test_no_noise_crashes_the_reader_or_costs_a_good_row(noise, tmp_path):
     ml_100k(tmp_path)

@@ -123,7 +123,7 @@ def compare(frame: pl.DataFrame, checks: list[Check], folder) -> dict:
     max_examples=25,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     expectations=st.lists(

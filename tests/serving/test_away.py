@@ -34,6 +34,7 @@ def test_a_store_that_comes_back_is_used(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "store.db"
     file.write_bytes(b"this is not a database at all, whatever its name says" * 20)
     past = Past(f"sqlite:///{file}")
+    past.retry_seconds = 3600.0
     slot = TestClient(open_app(Recommender(load(folder), past)))
     refused = slot.post("/feedback", json=ACT)
     assert refused.status_code == 503

@@ -43,12 +43,12 @@ def notes() -> Notes:
     return Notes()
 
 
-def open_direct(app, notes: Notes) -> TestClient:
-    return TestClient(Direct(PlainTextResponse("rest", 404), app, "/hot", notes, 0.05))
+def open_direct(app, notes: Notes, seconds: float = 0.05) -> TestClient:
+    return TestClient(Direct(PlainTextResponse("rest", 404), app, "/hot", notes, seconds))
 
 
 def test_one_path_goes_to_the_app_and_is_counted(notes: Notes) -> None:
-    client = open_direct(PlainTextResponse("hot", 201), notes)
+    client = open_direct(PlainTextResponse("hot", 201), notes, 60)
     assert [client.post(path).text for path in ("/hot", "/hot/", "/", "/metrics")] == ["hot"] + ["rest"] * 3
     assert client.get("/hot?x=1").text == "hot"
     assert (notes.statuses, notes.under_way) == ([201, 201], 0)
@@ -68,5 +68,5 @@ def test_half_an_answer_is_cut(notes: Notes) -> None:
 
 def test_a_failure_is_the_server_s_to_answer(notes: Notes) -> None:
     with pytest.raises(ValueError, match="no"):
-        open_direct(fails, notes).post("/hot")
+        open_direct(fails, notes, 60).post("/hot")
     assert (notes.statuses, notes.under_way) == ([0], 0)

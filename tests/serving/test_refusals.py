@@ -111,7 +111,11 @@ NEARLY = st.fixed_dictionaries(
 
 
 @given(body=st.one_of(st.binary(max_size=200), JSON, NEARLY), path=st.sampled_from(["recommend", "feedback"]))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_nothing_that_is_sent_breaks_the_slot(slot: TestClient, body: object, path: str) -> None:
     answer = slot.post(f"/{path}", content=body if isinstance(body, bytes) else json.dumps(body))
     if answer.status_code != 200:

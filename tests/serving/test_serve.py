@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
+from recloop.delivery.processes import free_port
 from recloop.schema import Slate
 from recloop.serving.build import Built, bento_home, serve_command
 from recloop.serving.openapi import DOCUMENT
@@ -25,9 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 def start(built: Built, home: Path, slot_home: Path, **extra: str) -> tuple[subprocess.Popen, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     argv, environment = serve_command(built.tag, home, slot_home, "127.0.0.1", port)
     with (slot_home / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -40,7 +38,7 @@ def wait_ready(process: subprocess.Popen, url: str) -> bool:
     """Whether it becomes ready before it ends."""
     while process.poll() is None:
         try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
+            if httpx.get(f"{url}/readyz", timeout=60).status_code == 200:
                 return True
         except httpx.TransportError:
             time.sleep(0.05)
@@ -51,8 +49,8 @@ def end(process: subprocess.Popen) -> None:
     if process.poll() is None:
         family = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
-        psutil.wait_procs(family, 10)
+        process.wait(100)
+        psutil.wait_procs(family, 100)
         assert not [one for one in family if one.is_running()]
 
 
@@ -85,7 +83,7 @@ def served(built: Built, home: Path, tmp_path: Path, url: str, engine: Engine) -
 
 
 def test_a_served_bento(served: str, engine: Engine, built: Built, tmp_path: Path) -> None:
-    with httpx.Client(base_url=served) as client:
+    with httpx.Client(base_url=served, timeout=60) as client:
         answer = client.post("/recommend", json={"user_id": "known", "k": 5}, headers={"X-Request-Id": "r1"})
         slate = Slate.model_validate_json(answer.content)
         assert (slate.request_id, slate.policy, slate.cold_start) == ("r1", built.policy, True)

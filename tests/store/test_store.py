@@ -115,7 +115,7 @@ def test_concurrent_writers_lose_nothing(engine):
 
         def work(start):
             for n in range(start, start + 50):
-                writer.submit([impression(n)], [click(n)]).result(timeout=30)
+                writer.submit([impression(n)], [click(n)]).result(timeout=100)
 
         threads = [threading.Thread(target=work, args=(100 * t,)) for t in range(8)]
         for thread in threads:
@@ -135,9 +135,9 @@ def test_one_bad_batch_does_not_fail_its_neighbours(engine):
             writer.submit(refused=[bad]),
             writer.submit(acts=[click(2)]),
         ]
-        assert [results[0].result(30).new, results[2].result(30).new] == [1, 1]
+        assert [results[0].result(100).new, results[2].result(100).new] == [1, 1]
         with pytest.raises(Exception, match=r"NOT NULL|not-null"):
-            results[1].result(30)
+            results[1].result(100)
 
 
 def test_of_callers_who_bring_the_same_row_at_once_the_first_is_told_that_it_was_new(engine):

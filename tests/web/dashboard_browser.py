@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from recloop.delivery import Target, Verdict, rollout
 from recloop.delivery.controller import Controller, Hands
@@ -22,6 +22,7 @@ from recloop.store.lineage import Lineage, note_lineage
 from recloop.watch import Alert, notify
 from tests.delivery.live import Live
 
+expect.set_options(timeout=60_000)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 NASTY = '<script>window.hacked = 1</script><img src=x onerror="window.hacked=1">'
 SHAPES = {
@@ -148,7 +149,7 @@ def controlled(live: Live, url: str, policy: str, verdict: Verdict) -> Iterator[
     finally:
         if rollout.current(live.engine) is not None:
             rollout.abort(live.engine, opened.id, "test", "over")
-        thread.join(20)
+        thread.join(60)
 
 
 @contextmanager
@@ -163,6 +164,7 @@ def chromium() -> Iterator[Browser]:
 def opened_page(browser: Browser, url: str, shape: str = "light", **more) -> Page:
     """A page in a context of its own; ``page.problems`` lists what the browser complained of."""
     page = browser.new_context(locale="en", **(SHAPES[shape] | more)).new_page()
+    page.set_default_timeout(60_000)
     problems: list[str] = []
     page.on("console", lambda said: said.type == "error" and problems.append(said.text))
     page.on("pageerror", lambda error: problems.append(str(error)))

@@ -67,13 +67,15 @@ def listening(app):
     until(lambda: server.started)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
-    thread.join(20)
+    thread.join(60)
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    """One browser for the tests of a module."""
-    from playwright.sync_api import sync_playwright
+    """One browser for the tests of a module; what is expected of a page may take long to come."""
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=60_000)
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -87,7 +89,7 @@ def visit(chromium, language="en", viewport=DESKTOP, **settings):
     context = chromium.new_context(
         locale=language, viewport=viewport, user_agent=settings.pop("agent", AGENT), **settings
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
     page, wrong = context.new_page(), []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on(

@@ -43,12 +43,14 @@ def text_of(answer) -> str:
 def shows(live, *parts, query=""):
     """Wait until the page shows all parts; its text."""
 
+    texts = []
+
     def found():
-        text = text_of(live.client.get(f"/dashboard{query}"))
-        return text if all(part in text for part in parts) else ""
+        texts.append(text_of(live.client.get(f"/dashboard{query}")))
+        return all(part in texts[-1] for part in parts)
 
     until(found)
-    return found()
+    return texts[-1]
 
 
 def wish(live, action, why="because", token=TOKEN, **changes):

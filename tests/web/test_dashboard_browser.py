@@ -206,9 +206,12 @@ def test_the_policy_of_the_page_lets_no_inline_script_run(shop, browser):
     page.evaluate(
         "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hacked = 1\">')"
     )
-    page.wait_for_timeout(300)
+    for _ in range(200):
+        if sum("Content Security Policy" in said for said in page.problems) >= 2:
+            break
+        page.wait_for_timeout(300)
+    assert sum("Content Security Policy" in said for said in page.problems) >= 2, "each was blocked"
     assert page.evaluate("window.hacked") is None
-    assert any("Content Security Policy" in said for said in page.problems)
 
 
 def test_a_lost_gateway_is_told_and_found_again(shop, browser):
@@ -216,6 +219,6 @@ def test_a_lost_gateway_is_told_and_found_again(shop, browser):
     expect(page.locator("#status")).to_have_text("Live")
     page.route("**/dashboard/stream*", lambda route: route.abort())
     page.evaluate("source.close(); heard = Date.now() - 20000")
-    expect(page.locator("#status")).to_have_text("Connection lost. Trying again", timeout=8000)
+    expect(page.locator("#status")).to_have_text("Connection lost. Trying again")
     page.unroute("**/dashboard/stream*")
-    expect(page.locator("#status")).to_have_text("Live", timeout=12000)
+    expect(page.locator("#status")).to_have_text("Live")

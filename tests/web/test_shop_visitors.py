@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 from sqlalchemy import func, select
 
 from recloop.market.population import make_offers
@@ -58,8 +59,14 @@ def agree(page, shop, *purposes):
     page.goto(shop.url)
     for purpose in purposes:
         page.check(f"#{purpose}")
-    page.click("button[value=made]")
+    go(page, page.locator("button[value=made]"))
     return cookie(page, "recloop_person")
+
+
+def go(page, what):
+    """Click what leads to another page, and wait until that is there."""
+    with page.expect_navigation():
+        what.click()
 
 
 def cookie(page, name):
@@ -86,20 +93,20 @@ def test_a_visitor_without_consent_can_do_everything_and_leaves_nothing(shop, ch
         page.press("#q", "Enter")
         page.locator("#found a.over").first.click()
         page.wait_for_url("**/talent/*")
-        page.get_by_role("button", name=SAY["add"]).click()
-        assert page.get_by_text(SAY["order_not_kept"]).is_visible()
-        page.get_by_role("button", name=SAY["order"]).click()
-        assert page.get_by_role("heading", name=SAY["ordered_title"]).is_visible()
+        go(page, page.get_by_role("button", name=SAY["add"]))
+        expect(page.get_by_text(SAY["order_not_kept"])).to_be_visible()
+        go(page, page.get_by_role("button", name=SAY["order"]))
+        expect(page.get_by_role("heading", name=SAY["ordered_title"])).to_be_visible()
         page.goto(shop.url)
-        page.get_by_role("button", name=SAY["consent_none"]).click()
+        go(page, page.get_by_role("button", name=SAY["consent_none"]))
         assert page.locator("#consent").count() == 0, "who said no is not asked again"
         person = cookie(page, "recloop_person")
         assert [word.granted for word in rows(shop, consents, person)] == [False] * 4
         assert page.locator("#slate li").count() == 5
-        assert page.get_by_text(SAY["anonymous"]).is_visible()
+        expect(page.get_by_text(SAY["anonymous"])).to_be_visible()
         assert page.locator("script[src='/recloop.js']").count() == 0
         open_first(page)
-        assert page.get_by_text(SAY["rate_needs"]).is_visible()
+        expect(page.get_by_text(SAY["rate_needs"])).to_be_visible()
         page.wait_for_timeout(1200)  # the script would have sent something by now
         assert count(shop, *PERSONAL) == before
         assert count(shop, consents) == [said[0] + 4]
@@ -115,14 +122,14 @@ def test_a_new_member_is_met_personally_and_what_they_do_is_kept(shop, chromium)
         page.on("framenavigated", lambda frame: addresses.append(frame.url))
         person = agree(page, shop, "service", "personalisation")
         assert page.locator("#for-you").inner_text() == f"{SAY['for_you']} {SAY['personal_badge']}"
-        assert page.get_by_text(SAY["cold"]).is_visible()
+        expect(page.get_by_text(SAY["cold"])).to_be_visible()
         item, request = open_first(page)
         assert {row.request_id for row in rows(shop, impressions, person)} == {request}
         until(lambda: {"click", "view"} <= {act.kind for act in rows(shop, events, person)})
-        page.get_by_role("button", name=SAY["rate_star"].format(stars=4)).click()
-        assert page.get_by_text(SAY["rated"].format(stars=4)).is_visible()
-        page.get_by_role("button", name=SAY["add"]).click()
-        page.get_by_role("button", name=SAY["order"]).click()
+        go(page, page.get_by_role("button", name=SAY["rate_star"].format(stars=4)))
+        expect(page.get_by_text(SAY["rated"].format(stars=4))).to_be_visible()
+        go(page, page.get_by_role("button", name=SAY["add"]))
+        go(page, page.get_by_role("button", name=SAY["order"]))
         page.get_by_role("heading", name=SAY["ordered_title"]).wait_for()
         kinds = ("click", "view", "rating", "cart", "purchase")
         found = {act.kind: act for act in rows(shop, events, person) if act.kind in kinds}
@@ -140,16 +147,16 @@ def test_what_a_returning_buyer_did_changes_the_next_suggestions(shop, chromium)
     with visit(chromium, viewport=PHONE) as page:
         person = agree(page, shop, "service", "personalisation")
         page.goto(f"{shop.url}/category/{NASTY[:28].replace('<', '%3C').replace('>', '%3E')}")
-        page.locator("[data-item=i1] a.over").click()
+        go(page, page.locator("[data-item=i1] a.over"))
         until(lambda: any(act.kind == "click" for act in rows(shop, events, person)))
         first = []
         for _ in range(8):
             page.goto(shop.url)
             first.append(page.locator("#slate [data-item]").first.get_attribute("data-item"))
-        assert page.get_by_text(SAY["personal"], exact=True).is_visible()
+        expect(page.get_by_text(SAY["personal"], exact=True)).to_be_visible()
         assert first.count("i1") >= 3, "nine times in ten, as the policy values it"
-        page.locator("#slate [data-item]").first.get_by_role("link", name=SAY["why"]).click()
-        assert page.get_by_text("It looked at your profile").is_visible()
+        go(page, page.locator("#slate [data-item]").first.get_by_role("link", name=SAY["why"]))
+        expect(page.get_by_text("It looked at your profile")).to_be_visible()
 
 
 def test_what_is_dismissed_goes_and_stays_away(shop, chromium):  # noqa: F811
@@ -171,8 +178,8 @@ def test_what_is_dismissed_goes_and_stays_away(shop, chromium):  # noqa: F811
             page.goto(shop.url)
             assert page.locator(f"[data-item={item}]").count() == 0
             assert page.locator("#slate li").count() == 4
-        page.get_by_role("button", name=SAY["switch_off"]).click()
-        assert page.get_by_text(SAY["anonymous"], exact=True).is_visible()
+        go(page, page.get_by_role("button", name=SAY["switch_off"]))
+        expect(page.get_by_text(SAY["anonymous"], exact=True)).to_be_visible()
         assert rows(shop, consents, person)[-1].purpose == "personalisation"
 
 
@@ -180,12 +187,12 @@ def test_without_javascript_all_forms_work(shop, chromium):  # noqa: F811
     with visit(chromium, "ko-KR", java_script_enabled=False) as page:
         person = agree(page, shop, "service")
         item = page.locator("#slate [data-item]").first.get_attribute("data-item")
-        page.locator("#slate [data-item]").first.get_by_role("button").click()
+        go(page, page.locator("#slate [data-item]").first.get_by_role("button"))
         assert page.locator(f"[data-item={item}]").count() == 0
         page.goto(f"{shop.url}/talent/t00003")
-        page.get_by_role("button", name=TEXTS["ko"]["add"]).click()
-        page.get_by_role("button", name=TEXTS["ko"]["order"]).click()
-        page.get_by_role("button", name=TEXTS["ko"]["rate_star"].format(stars=5)).click()
+        go(page, page.get_by_role("button", name=TEXTS["ko"]["add"]))
+        go(page, page.get_by_role("button", name=TEXTS["ko"]["order"]))
+        go(page, page.get_by_role("button", name=TEXTS["ko"]["rate_star"].format(stars=5)))
         assert [act.kind for act in rows(shop, events, person)] == ["dismiss", "cart", "purchase", "rating"]
 
 
@@ -201,7 +208,7 @@ def test_a_person_takes_their_data_along_and_has_it_erased(shop, chromium):  # n
         page.get_by_role("button", name=SAY["erase"]).click()
         assert page.url.endswith("/privacy"), "the box comes first"
         page.check("#sure")
-        page.get_by_role("button", name=SAY["erase"]).click()
+        go(page, page.get_by_role("button", name=SAY["erase"]))
         page.get_by_role("heading", name=SAY["erased_title"]).wait_for()
         assert len(page.locator("main code").inner_text()) == 32
         assert cookie(page, "recloop_person") is None
@@ -216,7 +223,7 @@ def test_titles_texts_categories_and_searches_stay_text(shop, chromium, path):  
     with visit(chromium) as page:
         agree(page, shop, "service", "personalisation")
         page.goto(f"{shop.url}/talent/i0")
-        page.get_by_role("button", name=SAY["add"]).click()
+        go(page, page.get_by_role("button", name=SAY["add"]))
         answer = page.goto(f"{shop.url}{path}")
         assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'")
         said = "alert(3)" if "q=" in path else NASTY[:28]
@@ -230,7 +237,7 @@ def test_no_page_is_wider_than_the_screen(shop, chromium, width):  # noqa: F811
         with visit(chromium, language, {"width": width, "height": 700}) as page:
             agree(page, shop, "service", "personalisation")
             page.goto(f"{shop.url}/talent/t00003")
-            page.locator("form[action='/cart'] button").click()
+            go(page, page.locator("form[action='/cart'] button"))
             for path in PAGES:
                 page.goto(f"{shop.url}{path}")
                 wide, here = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
@@ -259,12 +266,12 @@ def test_axe_finds_nothing_serious(shop, chromium, language, scheme, viewport): 
         agree(page, shop, "service", "personalisation")
         why = page.locator("#slate a[href^='/why']").first.get_attribute("href")
         page.goto(f"{shop.url}/talent/t00003")
-        page.locator("form[action='/cart'] button").click()
+        go(page, page.locator("form[action='/cart'] button"))
         for path in (*PAGES, "/search?q=zzz", "/talent/nothing", why):
             page.goto(f"{shop.url}{path}")
             found += grave(Axe().run(page), path)
         page.goto(f"{shop.url}/cart")
-        page.locator("form[action='/order'] button").click()
+        go(page, page.locator("form[action='/order'] button"))
         found += grave(Axe().run(page), "/ordered with an order")
     assert found == []
 

@@ -76,13 +76,13 @@ class Cluster:
         container = {"name": "slot", "image": image}
         change = {"spec": {"template": {"spec": {"containers": [container]}}}}
         wanted = self._ask("PATCH", colour, change)["metadata"]["generation"]
-        end, state = time.monotonic() + self.seconds, "nothing was seen"
-        while time.monotonic() < end:
-            found = self._ask("GET", colour)
-            state = unready(found, wanted)
-            if not state:
-                return target
+        end = time.monotonic() + self.seconds
+        while state := unready(self._ask("GET", colour), wanted):
+            if time.monotonic() > end:
+                break
             time.sleep(LOOK)
+        else:
+            return target
         raise ProcessError(
             f"slot-{colour} with {image} is not ready after {self.seconds:.0f} s: {state}."
             f" See `kubectl describe deployment slot-{colour}`"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
+
+NAMED = range(20_000, 32_000)  # ports below those that systems give to who names none
+UNTRIED = iter(random.SystemRandom().sample(NAMED, len(NAMED)))  # so that none is given twice here
 
 
 class ProcessError(RuntimeError):
@@ -66,10 +70,16 @@ def find(home: Path, name: str) -> Process | None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody uses now, and another one at each call.
+
+    Raises:
+        ProcessError: there is none left.
+    """
+    for port in UNTRIED:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise ProcessError(f"no port from {NAMED[0]} to {NAMED[-1]} is free: stop what uses them")
 
 
 def start(
