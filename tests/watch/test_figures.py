@@ -13,7 +13,8 @@ from recloop.store import Refused, add_items, add_users, append, open_store
 from recloop.store.snapshot import watermark
 from recloop.store.tables import gateways, minutes, quarantine
 from recloop.watch import check
-from recloop.watch.figures import GAUGES, MARK, gauges, miscalibration
+from recloop.watch.calibration import miscalibration
+from recloop.watch.figures import GAUGES, MARK, gauges
 from recloop.watch.notes import expect, flow_runs, may_ask, note_run
 from recloop.watch.policies import policies
 from recloop.watch.seen import FromStore, fold
