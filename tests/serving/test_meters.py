@@ -40,11 +40,11 @@ def test_people_are_told_apart_by_what_is_known_of_them(
         connection.execute(text("update users set age = 500"))
     asked(none=1, known=1, unfit=1)
     with engine.begin() as connection:
+        connection.execute(text("update users set age = 50"))
         connection.execute(text("alter table events rename to gone"))
     asked(none=1, known=1, unfit=1, away=1)
     with engine.begin() as connection:
         connection.execute(text("alter table gone rename to events"))
-        connection.execute(text("update users set age = 50"))
     asked(none=1, known=2, unfit=1, away=1)
     assert value(counted, "ranking_seconds_count") == 5
     assert 0 < value(counted, "ranking_seconds_sum") < 60
