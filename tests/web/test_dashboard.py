@@ -286,9 +286,9 @@ def test_bars_share_one_scale():
 def test_lines_fill_their_place_and_leave_gaps():
     line = lines([0, 5, 10], [1.0, None, 3.0])
     assert line.paths == (f"M0.0 {HEIGHT - HEIGHT / 3:.1f}h6M{WIDTH - 6} 0.0h6",)
-    line = lines([0, 5, 10, 15], [1.0, 2.0, None, 3.0])
-    assert line.paths == (f"M0.0 80.0L{WIDTH / 3:.1f} 40.0M{WIDTH - 6} 0.0h6",)
     assert (line.bottom, line.top, line.first, line.last) == (0.0, 3.0, 0, 10)
+    joined = lines([0, 5, 10, 15], [1.0, 2.0, None, 3.0])
+    assert joined.paths == (f"M0.0 80.0L{WIDTH / 3:.1f} 40.0M{WIDTH - 6} 0.0h6",)
     assert lines([0], [1.0]) is None
     assert lines([0, 1], [None, float("nan")]) is None
 
