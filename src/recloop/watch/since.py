@@ -1,7 +1,8 @@
 """Whether other people come since the last training than before, and whether a policy shows other things.
 
-Each person counts once on either side, with the first request there: whoever comes often, or for longer, says
-no more than another. What a policy does is compared with what the same one did: a promotion is no drift.
+Both sides have as many impressions, and each person counts once on either, with the first request there: a
+side that lasted longer would have more of those who come rarely, who may be other people. What a policy does is
+compared with what the same one did: a promotion is no drift.
 """
 
 from collections import Counter
@@ -12,7 +13,7 @@ from recloop.experiments.drift import Drift, counts_drift, mix_drift, steps_drif
 from recloop.store.tables import impressions, items, users
 from recloop.watch.season import CHANCE, Found
 
-MOST = 300_000  # impressions before it that are compared with, and as many of the newest since
+MOST = 300_000  # impressions of a side
 
 
 def since_training(engine: Engine, trained: int) -> list[Found]:
@@ -20,8 +21,9 @@ def since_training(engine: Engine, trained: int) -> list[Found]:
     seq = impressions.c.seq
     with engine.connect() as connection:
         last = connection.execute(select(func.max(seq))).scalar() or 0
-        before = _people(connection, trained - MOST, trained)
-        since = _people(connection, max(trained, last - MOST), last)
+        many = min(last - trained, MOST)
+        before = _people(connection, trained - many, trained)
+        since = _people(connection, last - many, last)
 
     def found(kind: str, policy: str, drift: Drift | None) -> list[Found]:
         return [] if drift is None else [Found(kind, policy, "training", drift)]
