@@ -1,8 +1,8 @@
 """Whether other people come since the last training than before, and whether a policy shows other things.
 
 Both sides have as many impressions, and each person counts once on either, with the first request there: a
-side that lasted longer would have more of those who come rarely, who may be other people. What a policy does is
-compared with what the same one did: a promotion is no drift.
+side that lasted longer would have more of those who come rarely, who may be other people. What a policy does
+is compared with what the same one did: a promotion is no drift.
 """
 
 from collections import Counter
