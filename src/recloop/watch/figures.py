@@ -21,6 +21,8 @@ from recloop.watch.look import ENOUGH, look
 from recloop.watch.notes import expected, flow_runs
 from recloop.watch.policies import PolicyFigures, policies
 from recloop.watch.presence import presence
+from recloop.watch.reports import GAUGES as REPORTED
+from recloop.watch.reports import reported
 from recloop.watch.rollouts import states
 from recloop.watch.season import Found, seasonal
 from recloop.watch.since import since_training
@@ -56,6 +58,7 @@ GAUGES = {
     "recloop_flow_runs": "Runs of a flow that have ended",
     "recloop_flow_seconds": "Time that the last run of a flow took",
     "recloop_flow_age_seconds": "Time since a run of a flow ended well",
+    **REPORTED,
 }
 
 
@@ -85,7 +88,7 @@ def gauges(engine: Engine, params: Params, now: int | None = None) -> dict[str, 
     _note_policies(found, engine, policies(engine, params))
     _note_ages(found, engine, now)
     _note_flows(found, engine, now)
-    return found | presence(engine) | states(engine, now)
+    return found | reported() | presence(engine) | states(engine, now)
 
 
 def _note_drifts(found: dict[str, Values], drifts: list[Found]) -> None:
