@@ -20,7 +20,7 @@ from flows.noting import NOTED
 from recloop.schema import now_us
 from recloop.settings import load_params, places
 from recloop.store import StoreError, open_store
-from recloop.watch import Alert, check, ended_badly, notify, standing
+from recloop.watch import Alert, check, notify, standing
 from recloop.watch.notes import expect, may_ask
 from recloop.watch.sending import NotifyError, send
 
@@ -70,7 +70,7 @@ def _look(engine: Engine) -> list[Alert]:
         told = judged["user_model"]["policy"]
         rates = {act: told[f"{act}s"] / told["requests"] for act in ("click", "purchase")}
         expect(engine, judged["policy"], rates, now_us())
-    return check(engine, load_params()) + ended_badly(engine)
+    return check(engine, load_params())
 
 
 def _ask_for_retraining(engine: Engine) -> None:
@@ -79,7 +79,7 @@ def _ask_for_retraining(engine: Engine) -> None:
     causes = [
         state.alert.name
         for state in standing(engine)
-        if state.alert.name.partition(" ")[0] in HELPED and state.lasts(now) and not state.muted
+        if state.alert.rule in HELPED and state.lasts(now) and not state.muted
     ]
     if causes and may_ask(engine, 3600 * hours, now):
         emit_event(RETRAIN, resource={"prefect.resource.id": "recloop.watch"}, payload={"causes": causes})

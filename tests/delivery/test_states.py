@@ -11,7 +11,7 @@ from recloop.delivery.lease import take
 from recloop.delivery.retirement import left_warm, retire, tidy
 from recloop.settings import places
 from recloop.store import open_store
-from recloop.watch import ended_badly, raised, tell
+from recloop.watch import raised, standing, tell
 from tests.delivery.live import Live
 from tests.delivery.standin import Standin
 from tests.delivery.test_gates import RULES
@@ -100,11 +100,13 @@ def test_a_failing_gate_gives_everybody_the_champion_and_people_are_told_once(en
     assert end.state == "refused"
     assert {tuple(read_routing(engine)[1].order(f"u{n}")) for n in range(50)} == {("blue",)}
     (alert,) = tell(engine, [])
-    assert (alert.name, alert.severity) == (f"rollout-{end.id}-refused", "critical")
-    assert f"{state}: it is worse. To pass: be better" in alert.summary
+    name = f"RolloutRefused gate={state} policy=new reason=verbatim rollout={end.id}"
+    assert (alert.name, alert.severity) == (name, "critical")
+    assert f"the gate {state} refused new" in alert.summary
     assert tell(engine, []) == []
     assert [one.name for _, one in raised(engine)] == [alert.name]
-    assert ended_badly(engine, alert_time(7)) == [], "what is long ago is no news"
+    assert tell(engine, [], alert_time(7)) == []
+    assert standing(engine) == [], "what is long ago is no news"
 
 
 def alert_time(hours):
@@ -170,8 +172,8 @@ def test_a_slot_that_is_dead_before_the_switch_is_refused_and_after_it_rolled_ba
     assert states(engine, end)[-2:] == ["promoted", "rolled_back"]
     assert read_routing(engine)[1].slots == {"blue": OLD}
     assert {alert.name for alert in tell(engine, [])} == {
-        "rollout-1-refused",
-        f"rollout-{end.id}-rolled_back",
+        "RolloutRefused gate=switch policy=new reason=verbatim rollout=1",
+        f"RolloutRolledBack gate=switch policy=new reason=verbatim rollout={end.id}",
     }
 
 

@@ -17,6 +17,8 @@ from ruamel.yaml import YAML
 
 from recloop.delivery.meters import Meters
 from recloop.delivery.processes import free_port
+from recloop.serving.bodies import Problem
+from recloop.serving.meters import Meters as SlotMeters
 from recloop.settings import load_params
 from recloop.watch import rules
 from recloop.watch.exporter import Figures
@@ -77,7 +79,7 @@ def test_every_alert_has_cases_that_fire_and_that_are_silent():
     assert seen == {(rule.name, fires) for rule in RULES for fires in (True, False)}
 
 
-@pytest.mark.parametrize("name", [*(rule.name for rule in RULES), "Rollout"])
+@pytest.mark.parametrize("name", [rule.name for rule in RULES])
 def test_every_alert_has_a_runbook_and_names_it(name):
     text = (RUNBOOKS / f"{name}.md").read_text()
     assert text.startswith(f"# {name}\n")
@@ -92,7 +94,7 @@ def test_every_alert_has_a_runbook_and_names_it(name):
 
 
 def test_no_runbook_is_of_an_alert_that_is_gone():
-    assert {page.stem for page in RUNBOOKS.glob("*.md")} == {rule.name for rule in RULES} | {"Rollout"}
+    assert {page.stem for page in RUNBOOKS.glob("*.md")} == {rule.name for rule in RULES}
 
 
 def exposition():
@@ -103,6 +105,8 @@ def exposition():
             meter.labels(*meter._labelnames)
     figures._values = {name: {(("policy", "p"),): 1.0} for name in GAUGES}
     registry.register(figures)
+    slot = SlotMeters("p", registry)
+    slot.refused(Problem(422, "no"))
     return generate_latest(meters.registry).decode() + generate_latest(registry).decode()
 
 
@@ -290,3 +294,26 @@ def test_one_fault_with_twenty_symptoms_is_one_notification(tmp_path, webhook, n
         assert told(got) == [["GatewayDown"]]
         post(manager, [{"alertname": "x", "layer": "rollout"}])
         until(lambda: len(told(got)) == 2)
+
+
+@needs_both
+@pytest.mark.slow
+def test_a_refusal_is_one_notification_and_each_rollout_another(tmp_path, webhook, nothing_left):
+    url, got = webhook
+
+    def raise_(name, **labels):
+        one = {"alertname": name, "layer": layers[name], "severity": "critical"} | labels
+        post(manager, [one])
+
+    layers = {rule.name: rule.layer for rule in RULES}
+    with alertmanager(tmp_path, url) as manager:
+        raise_("RolloutRefused", rollout="7", policy="new", gate="canary", reason="failures")
+        raise_("SlotFails", slot="green", policy="new")
+        until(lambda: got)
+        raise_("RolloutRefused", rollout="8", policy="newer", gate="canary", reason="slow")
+        until(lambda: len(told(got)) == 2)
+        raise_("SlotFails", slot="blue", policy="old")
+        until(lambda: ["SlotFails"] in told(got))
+    assert sorted(told(got)) == [["RolloutRefused"], ["RolloutRefused"], ["SlotFails"]]
+    (slots,) = [m for m in got if m["groupLabels"].get("layer") == "serving"]
+    assert [a["labels"]["policy"] for a in slots["alerts"]] == ["old"], "the gate has dealt with the other"

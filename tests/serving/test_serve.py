@@ -107,8 +107,14 @@ def test_a_served_bento(served: str, engine: Engine, built: Built, tmp_path: Pat
         for path in DOCUMENT["paths"]:
             told = client.get(path, headers={"Authorization": "Bearer s3cret"})
             assert told.status_code in (200, 405), path
-        counted = counts(client.get("/metrics").text)
+        exposed = client.get("/metrics").text
+        counted = counts(exposed)
     assert counted["/recommend", "200"] == 2
+    assert f'recloop_slot_policy_info{{policy="{built.policy}"}} 1.0' in exposed
+    assert 'recloop_slot_people_total{history="none"} 1.0' in exposed
+    assert 'recloop_slot_people_total{history="known"} 1.0' in exposed
+    assert "recloop_slot_ranking_seconds_count 2.0" in exposed
+    assert 'recloop_slot_refused_total{reason="too_long"} 1.0' in exposed
     assert counted["/recommend", "405"] == 1
     assert sum(n for (path, status), n in counted.items() if (path, status[0]) == ("/recommend", "4")) == 6
     assert counted["/feedback", "200"] == 1

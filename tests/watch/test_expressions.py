@@ -3,7 +3,6 @@
 import pytest
 
 from recloop.watch.expressions import All, Both, Compare, Either, Gauge, Increase, duration
-from recloop.watch.rules import said
 
 
 class Given:
@@ -61,8 +60,3 @@ def test_it_is_asked_in_promql():
     whole = Compare(Both(Increase("a_total", 60), "+", Gauge("b")), ">=", 0.1)
     assert whole.promql() == "((sum(increase(a_total[1m])) or vector(0)) + max(b)) >= 0.1"
     assert [duration(x) for x in (0.5, 45, 300, 7200, 259200)] == ["500ms", "45s", "5m", "2h", "3d"]
-
-
-def test_a_sentence_is_filled_in():
-    assert said("{slot} fails {value|percent}", {"slot": "blue"}, 0.1234) == "blue fails 12.34%"
-    assert said("{value|time} and {value|number}", {}, 93600.0) == "26 hours and 9.36e+04"

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from recloop.store import Refused, add_items, add_users, append, open_store
 from recloop.store.snapshot import watermark
 from recloop.store.tables import gateways, minutes, quarantine
 from recloop.watch import check
-from recloop.watch.figures import GAUGES, MARK, gauges, miscalibration
+from recloop.watch.calibration import miscalibration
+from recloop.watch.figures import GAUGES, MARK, gauges
 from recloop.watch.notes import expect, flow_runs, may_ask, note_run
 from recloop.watch.policies import policies
 from recloop.watch.seen import FromStore, fold
@@ -276,3 +278,33 @@ def test_retraining_is_asked_for_once_in_a_cool_down(engine):
     assert may_ask(engine, 3600, NOW)
     assert not may_ask(engine, 3600, NOW + HOUR - 1)
     assert may_ask(engine, 3600, NOW + HOUR)
+
+
+def test_what_was_reported_of_training_and_the_user_model_is_exported(engine):
+    def told():
+        found = gauges(engine, ALL, NOW)
+        return {
+            name: found[name]
+            for name in GAUGES
+            if name.startswith(("recloop_training_", "recloop_user_model_c"))
+        }
+
+    assert not any(told().values()), "nothing was trained here"
+    Path("reports").mkdir()
+    Path("reports/training.json").write_text(
+        json.dumps({"algorithm": "slateq", "seconds": 23.4, "final_return": 22.4, "peak_memory_mb": 728})
+    )
+    Path("reports/user_model.json").write_text(
+        json.dumps({"test": {"click_calibration_error": 0.04, "click_auc": 0.7}})
+    )
+    by = (("algorithm", "slateq"),)
+    assert {name: values for name, values in told().items() if values} == {
+        "recloop_training_return": {by: 22.4},
+        "recloop_training_duration_seconds": {by: 23.4},
+        "recloop_training_memory_bytes": {by: 728e6},
+        "recloop_user_model_calibration_error": {(("event", "click"), ("people", "test")): 0.04},
+    }
+    for broken in ("", "[1]", '{"test": 3}'):
+        for name in ("training", "user_model"):
+            Path(f"reports/{name}.json").write_text(broken)
+        assert not any(told().values())

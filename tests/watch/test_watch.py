@@ -8,6 +8,7 @@ import pytest
 
 from recloop.store import open_store
 from recloop.watch import Alert, NotifyError, acknowledge, notify, raised, silence, standing
+from recloop.watch.sending import require
 
 HOUR = 3_600_000_000
 MINUTE = HOUR // 60
@@ -185,9 +186,17 @@ def test_an_address_that_is_not_understood_is_named_by_its_number_only(engine):
     assert notify(engine, [QUIET], []) == [QUIET], "without addresses it is noted"
 
 
-def test_kakaowork_s_webhook_gets_its_one_field(engine, webhook):
+def test_kakaowork_s_webhook_gets_its_one_field_in_parts_that_it_takes(engine, webhook):
     url, got, _ = webhook
-    address = url + "?:message=text&:title=&:type=&:version=&:attachments="  # docs/watch.md
+    address = url.replace("json://", "kakaoworkhttp://")
     notify(engine, [QUIET], [address], now=NOW)
-    assert list(got[0]) == ["text"]
+    assert [list(message) for message in got] == [["text"]]
+    assert got[0]["text"].startswith("recloop: FeedbackQuiet")
     assert "no feedback" in got[0]["text"]
+    many = [Alert(f"Drift feature=f{n}", "warning", f"f{n} is away: {'x' * 60}", {}) for n in range(20)]
+    notify(engine, many, [address], now=NOW + HOUR)
+    assert len(got) > 4
+    assert all(list(message) == ["text"] and len(message["text"]) <= 500 for message in got)
+    told = "".join(message["text"] for message in got[1:])
+    assert all(f"f{n} is away" in told for n in range(20)), "nothing is cut off"
+    require(["kakaowork://kakaowork.com/bots/hook/0123456789abcdef"])

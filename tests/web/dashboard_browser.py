@@ -20,6 +20,7 @@ from recloop.store import Refused, add_items, add_users, append
 from recloop.store.data_versions import note_version
 from recloop.store.lineage import Lineage, note_lineage
 from recloop.watch import Alert, notify
+from recloop.watch.notes import expect as note_expected
 from tests.delivery.live import Live
 
 expect.set_options(timeout=60_000)
@@ -101,6 +102,7 @@ def stocked(live: Live, reports: Path) -> str:
     note_version(live.places.home, "b" * 32, "market", {"events": 4600}, 1, 4)
     notify(engine, [Alert("quiet", "critical", "no feedback for 30 hours: is the storefront up?", {})], [])
     notify(engine, [Alert("drift-age", "warning", f"age has drifted {NASTY}", {"distance": 0.3})], [])
+    note_expected(engine, "slateq-17f6907281", {"click": 0.2, "purchase": 0.9}, now)
     plan = Experiment(
         name="bigger-slates",
         arms={"usual": 0.5, "bigger": 0.5},

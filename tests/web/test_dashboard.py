@@ -2,19 +2,23 @@
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from recloop.delivery import Target, rollout
+from recloop.delivery import Target, Verdict, rollout
 from recloop.delivery.meters import Meters
 from recloop.delivery.outcomes import moments, outcomes
+from recloop.delivery.records import note_gate
+from recloop.delivery.wording import words
 from recloop.experiments import Clusters
 from recloop.experiments.difference import Moments
 from recloop.settings.tokens import add_token
 from recloop.store.tables import rollouts
+from recloop.watch import tell
 from recloop.web.dashboard.charts import HEIGHT, WIDTH, lines
 from recloop.web.dashboard.progress import stages
 from recloop.web.dashboard.rewards import bars
@@ -90,12 +94,14 @@ def test_it_shows_routing_rollout_rewards_alerts_and_all_else(live):
         "drift-age", "than before the last training", "bigger-slates", "30.5 at best", "category shown",
         "not in the form that is asked for",
         "dismissed 27 times, of 100 acts", "logos (30)", "2d97c7d1", "events 4,600",
+        "clicks per request 0.2", "purchases per request 0.9", "off",
     )  # fmt: skip
     page = live.client.get("/dashboard")
     assert NASTY in text_of(page)
     assert NASTY not in page.text
     korean = shows(live, "이용자의 25 %", "분당 실패", query="?lang=ko")
     assert "요청당 보상" in korean
+    assert "요청당 클릭 0.2" in korean
 
 
 def test_a_stream_sends_all_panels_at_first_and_then_what_changes(live):
@@ -107,7 +113,7 @@ def test_a_stream_sends_all_panels_at_first_and_then_what_changes(live):
         said = (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith('data: {"name'))
         for panel in said:
             seen[panel["name"]] = panel["html"]
-            if len(seen) == 11:
+            if len(seen) == 12:
                 break
         assert "no rollout yet" in seen["rollout"]
         rollout.begin(live.engine, "new", "test", NASTY)
@@ -146,6 +152,32 @@ def test_the_answer_says_what_was_done_in_the_page_s_language(live):
     body = {"action": "abort", "rollout": 1, "seen": "canary 1", "why": "enough"}
     answer = live.client.post("/dashboard/rollout?lang=ko", json=body, headers=headers)
     assert answer.json()["told"].startswith("배포 1의 현재 상태: 중단됨. 진행 중인 컨트롤러가 없습니다")
+
+
+def test_gates_reasons_and_alerts_are_in_korean_too(live):
+    number = canary(live)
+    late = words("slow", p99_ms=900.0, allowed_ms=500.0)
+    verdict = Verdict("canary", "fail", late, {"p99_ms": 900.0}, words("be_fast", allowed_ms=500.0))
+    said = {"why": late.said, "remedy": verdict.remedy.said}
+    note_gate(live.engine, number, "canary", asdict(verdict) | {"said": said})
+    note_gate(
+        live.engine, number, "ab", asdict(Verdict("ab", "no-data", "too early", {"ko": "아직 이릅니다"}))
+    )
+    note_gate(live.engine, number, "smoke", asdict(Verdict("smoke", "pass", "28 slates are sound")))
+    rollout.refuse(live.engine, number, "test", words("by", gate=words("canary"), told=verdict.told))
+    tell(live.engine, [])
+    korean = shows(
+        live, "99 %가 900 ms 안에 응답받습니다. 500 ms까지 허용됩니다",
+        "통과하려면: 500 ms 안에 응답해야 합니다", "카나리: 99 %가 900 ms",
+        "카나리 게이트가 new을(를) 거부하여(slow)", "RolloutRefused", query="?lang=ko",
+    )  # fmt: skip
+    assert "아직 이릅니다" in korean, "a row of a version that kept no codes"
+    assert "28 slates are sound" in korean, "and one that has English alone"
+    english = shows(
+        live, "canary: 99 % are answered within 900 ms; 500 ms are allowed. To pass: answer within"
+    )
+    assert "the gate canary refused new (slow)" in english
+    assert not re.search("허용됩니다|거부하여", english)
 
 
 def test_who_saw_something_older_changes_nothing(live):
@@ -255,8 +287,10 @@ def test_bars_share_one_scale():
 
 def test_lines_fill_their_place_and_leave_gaps():
     line = lines([0, 5, 10], [1.0, None, 3.0])
-    assert line.paths == (f"M0.0 {HEIGHT - HEIGHT / 3:.1f}M{WIDTH} 0.0",)
+    assert line.paths == (f"M0.0 {HEIGHT - HEIGHT / 3:.1f}h6M{WIDTH - 6} 0.0h6",)
     assert (line.bottom, line.top, line.first, line.last) == (0.0, 3.0, 0, 10)
+    joined = lines([0, 5, 10, 15], [1.0, 2.0, None, 3.0])
+    assert joined.paths == (f"M0.0 80.0L{WIDTH / 3:.1f} 40.0M{WIDTH - 6} 0.0h6",)
     assert lines([0], [1.0]) is None
     assert lines([0, 1], [None, float("nan")]) is None
 

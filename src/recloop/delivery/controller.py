@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 
 from recloop.delivery import rollout
-from recloop.delivery.gates import Verdict
+from recloop.delivery.gates import GATES, Verdict
 from recloop.delivery.lease import Fenced, Lease
 from recloop.delivery.records import note_gate
 from recloop.delivery.rollout import Conflict, Rollout, Step
 from recloop.delivery.routing import Target, read_routing
+from recloop.delivery.wording import Words, said_of, words
 from recloop.settings.params import DeliveryParams
 
 LOOK = 1.0  # seconds between looks at the state
@@ -123,18 +124,18 @@ class Controller:
         elif verdict.outcome == "pass":
             verdict = self._go_on(here, step, verdict)
         if verdict.outcome == "no-data" and late:
-            return self._pause(here, verdict, f"after {waited:.0f} s")
+            return self._pause(here, verdict, words("late", seconds=waited, told=_by(verdict)))
         return False
 
     def _launch(self, here: Rollout) -> bool:
         offline = self.verdicts.get("offline") or self._note(self._meanwhile(here, self.hands.judge))
         if offline.outcome == "no-data":
-            return self._pause(here, offline, "offline")
+            return self._pause(here, offline, words("offline_undecided", told=_by(offline)))
         if offline.outcome == "fail":
             self._refuse(here, offline)
             return False
         fence = self.lease.check
-        rollout.retire(self.engine, self.colour, self.who, "the challenger takes its slot", fence=fence)
+        rollout.retire(self.engine, self.colour, self.who, words("takes_slot"), fence=fence)
         target = self._meanwhile(here, self.hands.start)
         smoke = self._note(self._meanwhile(here, lambda: self.hands.smoke(target)))
         if smoke.outcome != "pass":
@@ -166,7 +167,7 @@ class Controller:
     def _start_canary(self, here: Rollout, target: Target, verdict: Verdict) -> None:
         share, *later = self.params.shares
         rollout.start_canary(
-            self.engine, here.id, self.colour, target, share, self.who, f"{verdict.name}: {verdict.told}",
+            self.engine, here.id, self.colour, target, share, self.who, _by(verdict),
             later, self.lease.check, verdict.figures,
         )  # fmt: skip
 
@@ -174,7 +175,7 @@ class Controller:
         try:
             plan = self._meanwhile(here, self.hands.plan)
         except ValueError as error:
-            return self._note(Verdict("ab", "no-data", f"the A/B test cannot be planned: {error}"))
+            return self._note(Verdict("ab", "no-data", words("no_plan", fault=str(error))))
         rollout.start_ab(
             self.engine, here.id, step.number, self.params.ab_share, plan, self.who, verdict.told,
             verdict.figures, self.lease.check,
@@ -193,8 +194,7 @@ class Controller:
         rollout.promote(self.engine, here.id, self.who, verdict.told, verdict.figures, fence=fence)
         after = self.hands.ready(target)
         if after.outcome == "fail":
-            why = f"{after.name}: {after.told}"
-            rollout.roll_back(self.engine, self.who, why, after.figures, fence)
+            rollout.roll_back(self.engine, self.who, _by(after), after.figures, fence)
             self._note(after)
         return verdict
 
@@ -230,18 +230,23 @@ class Controller:
         changed = before is None or before.outcome != verdict.outcome
         if changed or time.monotonic() - self._told > TELL:
             self._told = time.monotonic()
-            note_gate(self.engine, self._number, verdict.name, asdict(verdict))
+            said = {"why": said_of(verdict.why), "remedy": said_of(verdict.remedy)}
+            note_gate(self.engine, self._number, verdict.name, asdict(verdict) | {"said": said})
         return verdict
 
     def _refuse(self, here: Rollout, verdict: Verdict) -> None:
-        why = f"{verdict.name}: {verdict.told}"
-        rollout.refuse(self.engine, here.id, self.who, why, verdict.figures, fence=self.lease.check)
+        rollout.refuse(self.engine, here.id, self.who, _by(verdict), verdict.figures, fence=self.lease.check)
 
-    def _pause(self, here: Rollout, verdict: Verdict, when: str) -> bool:
-        why = f"no decision {when}: {verdict.told}"
+    def _pause(self, here: Rollout, verdict: Verdict, why: Words) -> bool:
         rollout.pause(self.engine, here.id, self.who, why, verdict.figures, fence=self.lease.check)
         self.say(f"rollout {here.id} is paused, {why}")
         return True
+
+
+def _by(verdict: Verdict) -> Words:
+    """What the gate said, with its name."""
+    gate = words(verdict.name) if verdict.name in GATES else verdict.name
+    return words("by", gate=gate, told=verdict.told)
 
 
 def told(state: str, step: Step | None) -> str:

@@ -16,6 +16,7 @@ from recloop.delivery.outcomes import FALLBACK, Outcomes, outcomes
 from recloop.delivery.records import Rollout, salt_of, step_of
 from recloop.delivery.shifts import action_shift, input_shifts
 from recloop.delivery.tally import SlotFigures
+from recloop.delivery.wording import Words, words
 from recloop.experiments import Clusters, effective, excess, place, sample_ratio, watched
 from recloop.experiments.drift import Drift
 from recloop.experiments.metrics import Metric, metric_named
@@ -23,6 +24,7 @@ from recloop.schema import now_us
 from recloop.settings.params import DeliveryParams, RewardParams
 from recloop.store.tables import impressions
 
+GATES = ("offline", "smoke", "shadow", "canary", "ab", "switch")  # in the order in which they are asked
 Outcome = Literal["pass", "fail", "no-data"]
 BROKEN = 0.001  # p value below which failures, or the sizes of the arms, are no accident
 UNSEEN = 0.05  # share of the logged answers that the gateways' counts may lack
@@ -33,7 +35,10 @@ NOBODY = Clusters(np.zeros(0), np.zeros(0))
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one gate says, why, and on which figures; ``remedy`` is what would have to change to pass."""
+    """What one gate says, why, and on which figures; ``remedy`` is what would have to change to pass.
+
+    A gate gives both as ``words``, so that people can read them in their language.
+    """
 
     name: str
     outcome: Outcome
@@ -44,7 +49,8 @@ class Verdict:
     @property
     def told(self) -> str:
         """The reason and the remedy, as they are written beside a transition."""
-        return f"{self.why}. To pass: {self.remedy}" if self.remedy else self.why
+        why = self.why if isinstance(self.why, Words) else Words(self.why)
+        return words("told", why=why, remedy=self.remedy) if self.remedy else why
 
 
 def decide(verdicts: Sequence[Verdict]) -> Literal["promote", "refuse", "wait"]:
@@ -64,7 +70,7 @@ def offline(figures: Mapping[str, float] | None, margin: float) -> Verdict:
         margin: share of the champion's value that may be lost at most.
     """
     if figures is None:
-        return Verdict("offline", "no-data", "there is no champion's evaluation to compare with")
+        return Verdict("offline", "no-data", words("nothing_to_compare"))
     said = _non_inferior(figures["champion"], figures["low"], figures["high"], margin)
     return Verdict("offline", said.outcome, said.why, dict(figures), said.remedy)
 
@@ -90,7 +96,7 @@ def canary(
     """
     step = step_of(engine, rollout.id)
     if step is None:
-        return Verdict("canary", "no-data", f"rollout {rollout.id} has not started its canary")
+        return Verdict("canary", "no-data", words("not_started", rollout=rollout.id))
     salt, rest = salt_of(rollout.id), 1 - step.before
     names = rollout.champion, rollout.challenger
 
@@ -135,15 +141,17 @@ def canary(
         figures |= {f"shift_{drift.feature}": drift.distance for drift in inputs}
         figures["shift_actions"] = actions.distance if actions else None
         apart = _comparable(ratio, inputs, actions)
-        hurt: dict[str, str] = {}
+        hurt: dict[str, Words] = {}
         for name in () if step.plan else params.guardrails:
-            worse, figures[name] = _guardrail(engine, name, reward, step.since, new, names, known, part)
-            hurt |= {name: figures[name]} if worse else {}
-        rewards = _say("pass", "failures, latency and people are as they should be")
+            worse, said_of_it = _guardrail(engine, name, reward, step.since, new, names, known, part)
+            figures[name] = str(said_of_it)
+            hurt |= {name: said_of_it} if worse else {}
+        rewards = _say("pass", words("as_it_should"))
         if apart is None and step.plan is None:
             rewards = _rewards(figures, params, last, hurt)
         if figures["baked_s"] < params.bake_seconds and rewards.outcome == "pass":
-            rewards = _say("no-data", f"{figures['baked_s']:.0f} of {params.bake_seconds:.0f} s so far")
+            baked = words("baking", seconds=figures["baked_s"], needed=params.bake_seconds)
+            rewards = _say("no-data", baked)
         found_out = [one for one in (apart, rewards, said) if one is not None]
         # Harm that is shown ends it, whatever else is not known yet.
         said = next((one for one in found_out if one.outcome == "fail"), said or apart or rewards)
@@ -172,82 +180,57 @@ def _arms(found: Mapping[str, Outcomes], names: Sequence[str]) -> list[Clusters]
 def _operations(figures: Mapping, params: DeliveryParams, needed: int) -> Verdict | None:
     """What the gateway says against going on; None for nothing."""
     asked, failed, p99 = (figures[name] for name in ("asked", "failed", "p99_ms"))
-    if asked and excess(failed, asked, params.max_error_rate) < BROKEN:
-        return _say(
-            "fail",
-            f"{failed} of {asked} requests got no valid answer:"
-            f" more than the {params.max_error_rate:.1%} that is allowed",
-            "find out from the slot's log why, and mend it",
-        )
+    counts = {"failed": failed, "asked": asked}
+    allowed, allowed_ms = params.max_error_rate, params.max_p99_ms
+    if asked and excess(failed, asked, allowed) < BROKEN:
+        return _say("fail", words("failures", **counts, allowed=allowed), words("mend_slot"))
     if figures["requests"] < needed or not asked:
-        return _say(
-            "no-data", f"{figures['requests']} of {needed} requests so far", "more people have to come"
-        )
-    if failed > params.max_error_rate * asked:
-        return _say("no-data", f"{failed} of {asked} requests failed: too many, but it may be an accident")
-    if figures["fallback_share"] > params.max_error_rate:
-        return _say(
-            "fail",
-            f"{figures['fallback_share']:.1%} of all answers came from no slot",
-            f"both slots have to answer; {params.max_error_rate:.1%} are allowed",
-        )
+        few = words("few_requests", requests=figures["requests"], needed=needed)
+        return _say("no-data", few, words("more_people"))
+    if failed > allowed * asked:
+        return _say("no-data", words("accident", **counts))
+    if figures["fallback_share"] > allowed:
+        unserved = words("fallbacks", share=figures["fallback_share"])
+        return _say("fail", unserved, words("both_answer", allowed=allowed))
     if p99 is None or math.isnan(p99):
-        return _say("no-data", "no latency was counted", "look at the gateways' logs")
-    if p99 > params.max_p99_ms:
-        return _say(
-            "fail",
-            f"99 % are answered within {p99:.0f} ms; {params.max_p99_ms:.0f} ms are allowed",
-            f"answer within {params.max_p99_ms:.0f} ms: a smaller network, fewer candidates or more cores",
-        )
+        return _say("no-data", words("no_latency"), words("look_at_logs"))
+    if p99 > allowed_ms:
+        slow = words("slow", p99_ms=p99, allowed_ms=allowed_ms)
+        return _say("fail", slow, words("be_fast", allowed_ms=allowed_ms))
     if asked < (1 - UNSEEN) * (figures["requests"] - figures["just_now"]):
-        return _say(
-            "no-data",
-            f"the log has {figures['requests']} answers of the challenger, but gateways tell of {asked} only",
-            "a gateway serves that does not write its counts: its log says why",
-        )
+        uncounted = words("uncounted", requests=figures["requests"], asked=asked)
+        return _say("no-data", uncounted, words("find_gateway"))
     return None
 
 
 def _comparable(ratio: float | None, inputs: Sequence[Drift], actions: Drift | None) -> Verdict | None:
     """Arms of different people cannot be compared; answers of another kind are not let further."""
     if actions is not None and actions.drifted:
-        return _say(
-            "fail",
-            f"{actions.feature}: distance {actions.distance:.2f} to the champion's,"
-            f" above {actions.threshold:.2f}",
-            "it shows other kinds of items: find out why, or allow more by delivery.max_shift",
-        )
-    mend = "something other than the assignment chooses who gets which slot: find it"
+        return _say("fail", words("other_items", **_distance(actions)), words("show_alike"))
     if ratio is not None and not ratio >= BROKEN:
-        return _say(
-            "no-data",
-            f"the arms' sizes are not the shares asked for (p = {ratio:.1e}): not comparable",
-            mend,
-        )
+        return _say("no-data", words("uneven_arms", p=ratio), words("find_chooser"))
     if actions is None or ratio is None:
-        return _say(
-            "no-data", "no answers of one of the arms were logged", "people of both arms have to come"
-        )
+        return _say("no-data", words("empty_arm"), words("both_arms"))
     for drift in inputs:
         if drift.drifted:
-            why = f"the arms differ by {drift.feature}: {drift.distance:.2f} above {drift.threshold:.2f}"
-            return _say("no-data", why, mend)
+            return _say("no-data", words("unlike_arms", **_distance(drift)), words("find_chooser"))
     return None
 
 
-def _rewards(figures: Mapping, params: DeliveryParams, last: bool, hurt: Mapping[str, str]) -> Verdict:
+def _distance(drift: Drift) -> dict[str, Any]:
+    feature = words(f"feature_{drift.feature}")
+    return {"feature": feature, "distance": drift.distance, "threshold": drift.threshold}
+
+
+def _rewards(figures: Mapping, params: DeliveryParams, last: bool, hurt: Mapping[str, Words]) -> Verdict:
     if not math.isfinite(figures["low"]) or not math.isfinite(figures["high"]):
-        return _say(
-            "no-data", "rewards of one of the arms are not known", "two people of each arm have to come"
-        )
-    for name, told in hurt.items():
-        return _say("fail", f"guardrail {name}: {told}", "it must not get worse: train with another reward")
+        return _say("no-data", words("no_rewards"), words("two_people"))
+    for name, bounds in hurt.items():
+        return _say("fail", words("guardrail", metric=name, told=bounds), words("keep_guardrail"))
     champion, low, high = (figures[name] for name in ("champion", "low", "high"))
-    said = _non_inferior(
-        champion, low, high, params.non_inferiority_margin, "each bound at 95 %, at any time"
-    )
+    said = _non_inferior(champion, low, high, params.non_inferiority_margin, "interval_at_any_time")
     if said.outcome == "no-data" and not last:
-        return _say("pass", f"no harm shown at a share of {figures['share']:.0%}: {said.why}")
+        return _say("pass", words("no_harm", share=figures["share"], told=said.why))
     return said
 
 
@@ -260,14 +243,14 @@ def _guardrail(
     names: Sequence[str],
     known: float,
     alpha: float,
-) -> tuple[bool, str]:
+) -> tuple[bool, Words]:
     """Whether the metric is shown to be worse, and its interval in words."""
     metric = metric_named(name)
     found = outcomes(engine, reward, since, who=who, worth=metric.worth or (lambda _: literal(0.0)))
     control, treatment = (_per(metric, arm) for arm in _arms(found, names))
     gap, _ = watched(control, treatment, known, alpha)
     worse = gap.high < 0 if metric.better == "higher" else gap.low > 0
-    return worse, f"challenger minus champion is within [{gap.low:.3f}, {gap.high:.3f}]"
+    return worse, words("bounds", low=gap.low, high=gap.high)
 
 
 def _per(metric: Metric, arm: Clusters) -> Clusters:
@@ -277,27 +260,22 @@ def _per(metric: Metric, arm: Clusters) -> Clusters:
     return Clusters(totals, arm.counts if metric.per == "request" else np.ones(len(totals)))
 
 
-def _non_inferior(champion: float, low: float, high: float, margin: float, level: str = "at 95 %") -> Verdict:
+def _non_inferior(
+    champion: float, low: float, high: float, margin: float, level: str = "interval"
+) -> Verdict:
     """Fail when surely worse, pass when surely not worse by more than the margin, else no-data."""
-    interval = f"challenger minus champion is within [{low:.3f}, {high:.3f}] {level}"
+    interval = words(level, low=low, high=high)
     allowed = -margin * abs(champion)
     if high < 0:
-        return _say(
-            "fail",
-            f"{interval}: worse",
-            f"its low end has to be above {allowed:.3f}, which is {allowed - low:.3f} more than it is:"
-            " train on more or newer data, or with other parameters (`recloop search`)",
-        )
+        lacking = words("be_above", allowed=allowed, lacking=allowed - low)
+        return _say("fail", words("worse", interval=interval), lacking)
+    if low > 0:
+        return _say("pass", words("better", interval=interval))
     if low > allowed:
-        return _say(
-            "pass", f"{interval}: {'better' if low > 0 else f'not worse by more than {-allowed:.3f}'}"
-        )
-    return _say(
-        "no-data",
-        f"{interval}: it may be worse by more than {-allowed:.3f}",
-        f"the interval has to lie above {allowed:.3f}: more people, or a better policy",
-    )
+        return _say("pass", words("not_worse", interval=interval, margin=-allowed))
+    unsure = words("maybe_worse", interval=interval, margin=-allowed)
+    return _say("no-data", unsure, words("lie_above", allowed=allowed))
 
 
-def _say(outcome: Outcome, why: str, remedy: str = "") -> Verdict:
+def _say(outcome: Outcome, why: Words, remedy: str = "") -> Verdict:
     return Verdict("", outcome, why, {}, remedy)

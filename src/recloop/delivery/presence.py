@@ -18,6 +18,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, cast, dele
 from sqlalchemy.exc import SQLAlchemyError
 
 from recloop.delivery.tally import Counts, Tally, added
+from recloop.delivery.wording import Words, words
 from recloop.store import fault_of
 from recloop.store.tables import gateways, rollouts
 
@@ -81,11 +82,11 @@ class Gathered:
     silent: tuple[str, ...]
 
     @property
-    def lacking(self) -> str:
-        """Why nothing may pass on these counts; empty where it may."""
+    def lacking(self) -> Words | None:
+        """Why nothing may pass on these counts; None where it may."""
         if self.silent:
-            return f"gateway {', '.join(self.silent)} has not been heard of for {LATE:.0f} s"
-        return "" if self.alive else "no gateway is alive: `recloop up` starts one"
+            return words("silent_gateways", names=", ".join(self.silent), seconds=LATE)
+        return None if self.alive else words("no_gateway")
 
 
 def gather(engine: Engine, step: str) -> Gathered:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from sqlalchemy import Connection, Engine, select
 
+from recloop.delivery.wording import Said
 from recloop.schema import now_us
 from recloop.store.engine import facts_named, note_fact
 from recloop.store.tables import rollouts, transitions
@@ -45,6 +46,11 @@ class Transition:
     why: str
     figures: Mapping
     ts: int
+
+    @property
+    def said(self) -> Said | None:
+        """``why`` as ``wording`` has it; None for a person's reason."""
+        return self.figures.get("said")
 
 
 @dataclass(frozen=True)

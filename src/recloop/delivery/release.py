@@ -30,6 +30,7 @@ from recloop.delivery.smoke import answers
 from recloop.delivery.smoke import smoke as warmed
 from recloop.delivery.tally import shadow_figures, shadow_name, slot_figures, step_name
 from recloop.delivery.trial import planned, trial
+from recloop.delivery.wording import Words, words
 from recloop.evaluation import compare
 from recloop.evaluation.page import warnings
 from recloop.experiments.metrics import metric_named
@@ -78,7 +79,7 @@ def first_of_its_kind(evaluation: dict[str, Any], params: Params) -> Verdict:
         "high": gap["high"],
     }
     verdict = offline(figures, params.delivery.non_inferiority_margin)
-    return replace(verdict, why=f"against {best.replace('_', ' ')}: {verdict.why}")
+    return replace(verdict, why=words("against", rival=words(best), told=verdict.why))
 
 
 def start_slot(colour: str, challenger: Registered) -> Target:
@@ -110,7 +111,7 @@ def ask_gate(params: Params, engine: Engine, opened: Rollout) -> Verdict:
     well = replace(well, name=state, figures=dict(well.figures) | {"gateways": seen.alive})
     if seen.lacking:
         outcome: Outcome = "fail" if well.outcome == "fail" else "no-data"
-        return replace(well, outcome=outcome, why=f"{well.why}; {seen.lacking}")
+        return replace(well, outcome=outcome, why=words("and", one=well.why, other=seen.lacking))
     if state != "ab" or paused or well.outcome != "pass":
         return well
     return trial(engine, opened, params.reward)
@@ -122,14 +123,14 @@ def ready(where: Places, target: Target, k: int) -> Verdict:
         return Verdict(
             "switch",
             "fail",
-            f"the challenger's slot at {target.url} does not answer as it must ({fault})",
-            remedy="the slot's log says why it ended",
+            words("slot_silent", url=target.url, fault=fault),
+            remedy=words("log_says_end"),
         )
     try:
         resolve(connect(where), "challenger")
     except RegistryError as error:
-        return Verdict("switch", "no-data", f"no switch before the registry could be told: {error}")
-    return Verdict("switch", "pass", "the slot answers, and so does the registry")
+        return Verdict("switch", "no-data", words("no_registry", fault=str(error)))
+    return Verdict("switch", "pass", words("ready"))
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,10 @@ def release(
         policy = policy_of(challenger).manifest.name
         opened = open_for(engine, policy, slots.alive(where, colour), who, lease.check)
         if opened.state == "paused":
-            why = rollout.transitions_of(engine, opened.id, 1)[0].why
+            last = rollout.transitions_of(engine, opened.id, 1)[0]
             state = rollout.paused_in(engine, opened.id)
-            return [Verdict(state, "no-data", f"the rollout is paused: {why}", remedy="resume it")]
+            why = words("paused", told=Words(last.why, last.said))
+            return [Verdict(state, "no-data", why, remedy=words("resume_it"))]
         hands = Hands(
             judge=lambda: work.judge(champion, challenger),
             start=lambda: work.start(colour, challenger),
@@ -209,7 +211,7 @@ def _first(
         target = work.start(colour, challenger)
         verdicts.append(work.smoke(target))
     if decide(verdicts) == "promote":
-        rollout.install(engine, colour, target, who, "the first champion", fence=lease.check)
+        rollout.install(engine, colour, target, who, words("first_champion"), fence=lease.check)
         promote(connect(where), challenger.version)
     else:
         slots.stop(where, colour)
@@ -226,12 +228,12 @@ def open_for(
     """
     opened = rollout.current(engine)
     if opened is not None and opened.challenger != policy:
-        rollout.abort(engine, opened.id, who, f"{policy} has taken its place as challenger", fence)
+        rollout.abort(engine, opened.id, who, words("replaced", policy=policy), fence)
     elif opened is not None and opened.state in ("shadow", "canary", "ab") and not slot_lives:
-        rollout.abort(engine, opened.id, who, "its slot was gone; the rollout begins anew", fence)
+        rollout.abort(engine, opened.id, who, words("slot_gone"), fence)
     elif opened is not None:
         return opened
-    return rollout.begin(engine, policy, who, "the registry's challenger", fence)
+    return rollout.begin(engine, policy, who, words("registered"), fence)
 
 
 def follow(where: Places, engine: Engine) -> None:

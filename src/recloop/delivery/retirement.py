@@ -11,6 +11,7 @@ from recloop.delivery.lease import holder, take
 from recloop.delivery.records import find_promoted
 from recloop.delivery.rollout import Conflict, Fence
 from recloop.delivery.routing import read_routing
+from recloop.delivery.wording import words
 from recloop.schema import now_us
 from recloop.settings import Places
 
@@ -41,7 +42,7 @@ def tidy(where: Places, engine: Engine, who: str, keep: float) -> list[str]:
             if rollout.current(engine) is not None:
                 return []
             if left is not None and left <= 0:
-                retire(engine, who, f"stood by for {keep:.0f} s", lease.check)
+                retire(engine, who, words("stood_by", seconds=keep), lease.check)
             return [colour for colour in _strays(where, engine) if slots.stop(where, colour)]
     except Conflict:
         return []

@@ -4,6 +4,7 @@ import math
 
 from recloop.delivery.gates import BROKEN, Verdict
 from recloop.delivery.tally import ShadowFigures
+from recloop.delivery.wording import words
 from recloop.experiments import excess
 from recloop.experiments.drift import counts_drift
 from recloop.settings.params import DeliveryParams
@@ -38,39 +39,25 @@ def shadow(params: DeliveryParams, seen: ShadowFigures) -> Verdict:
 def _judge(params: DeliveryParams, figures: dict, drifted: bool) -> Verdict:
     asked, failed, p99 = figures["asked"], figures["failed"], figures["p99_ms"]
     if asked and excess(failed, asked, params.max_error_rate) < BROKEN:
-        why = f"{failed} of {asked} copies got no valid answer; {params.max_error_rate:.1%} are allowed"
-        return Verdict("", "fail", why, remedy="find out from the slot's log why, and mend it")
+        why = words("copies_failed", failed=failed, asked=asked, allowed=params.max_error_rate)
+        return Verdict("", "fail", why, remedy=words("mend_slot"))
     if asked < params.shadow_requests:
-        why = f"{asked} of {params.shadow_requests} copies so far"
-        return Verdict("", "no-data", why, remedy="people have to come: they are asked by nobody else")
+        why = words("few_copies", asked=asked, needed=params.shadow_requests)
+        return Verdict("", "no-data", why, remedy=words("people_ask"))
     if failed > params.max_error_rate * asked:
-        return Verdict(
-            "", "no-data", f"{failed} of {asked} copies failed: too many, but it may be an accident"
-        )
+        return Verdict("", "no-data", words("copies_accident", failed=failed, asked=asked))
     if p99 is None or math.isnan(p99) or figures["overlap"] is None or figures["propensity_shift"] is None:
-        return Verdict(
-            "", "no-data", "no latency or no answers were counted", remedy="look at the gateways' logs"
-        )
+        return Verdict("", "no-data", words("nothing_counted"), remedy=words("look_at_logs"))
     if p99 > params.max_p99_ms:
-        why = f"99 % of the copies are answered within {p99:.0f} ms; {params.max_p99_ms:.0f} ms are allowed"
-        return Verdict("", "fail", why, remedy="a smaller network, fewer candidates or more cores")
+        why = words("slow_copies", p99_ms=p99, allowed_ms=params.max_p99_ms)
+        return Verdict("", "fail", why, remedy=words("be_small"))
     if drifted:
-        why = (
-            "its propensities are of another kind than the champion's: distance"
-            f" {figures['propensity_shift']:.2f} above {params.max_shift:g},"
-            f" {figures['overlap']:.0%} of the items in common"
-        )
-        return Verdict(
-            "", "fail", why, remedy="look at its scores and `serving`, or allow more by delivery.max_shift"
-        )
-    return Verdict(
-        "",
-        "pass",
-        f"{asked} copies, {failed} failed, p50 {figures['p50_ms']:.0f} ms and p99 {p99:.0f} ms beside the"
-        f" champion's {figures['champion_p50_ms'] or math.nan:.0f} and"
-        f" {figures['champion_p99_ms'] or math.nan:.0f};"
-        f" {figures['overlap']:.0%} of the items in common",
-    )
+        distance, overlap = figures["propensity_shift"], figures["overlap"]
+        why = words("other_propensities", distance=distance, threshold=params.max_shift, overlap=overlap)
+        return Verdict("", "fail", why, remedy=words("look_at_scores"))
+    times = {name: figures[name] or math.nan for name in ("p50_ms", "champion_p50_ms", "champion_p99_ms")}
+    counts = {"asked": asked, "failed": failed, "overlap": figures["overlap"], "p99_ms": p99}
+    return Verdict("", "pass", words("copies_well", **counts, **times))
 
 
 def effect(seen: ShadowFigures) -> float | None:

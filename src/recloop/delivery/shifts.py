@@ -59,4 +59,4 @@ def action_shift(engine: Engine, champion: str, challenger: str, since: int, mat
     with engine.connect() as connection:
         for policy, name, number in connection.execute(query):
             counts[policy][name] = number
-    return counts_drift("category of the first item", counts[champion], counts[challenger], matters)
+    return counts_drift("category", counts[champion], counts[challenger], matters)

@@ -11,6 +11,7 @@ import urllib.request
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,6 +21,7 @@ from sqlalchemy import Engine, exists, func, select
 from recloop.delivery.exchange import SlotFailure, believe
 from recloop.delivery.gates import Verdict
 from recloop.delivery.routing import Target
+from recloop.delivery.wording import Words, words
 from recloop.schema import now_us
 from recloop.serving.messages import Ask, Moment
 from recloop.store import find_items
@@ -33,10 +35,15 @@ SECONDS = 5.0  # time for one answer: the first may load a model
 
 @dataclass(frozen=True)
 class Trial:
-    """One request of the test and what it stands for."""
+    """One request of the test; ``kind``: what it stands for, a code of ``wording``."""
 
-    what: str
+    kind: str
     ask: Ask
+
+    @property
+    def what(self) -> Words:
+        """In words, with the person's name."""
+        return words(self.kind, who=self.ask.user_id)
 
 
 def smoke(engine: Engine, target: Target, k: int, token: str = "") -> Verdict:
@@ -58,24 +65,21 @@ def smoke(engine: Engine, target: Target, k: int, token: str = "") -> Verdict:
             fault = _fault(target, trial.ask, known, token)
             times.append(1000 * (time.perf_counter() - begun))
             if fault:
-                what = trial.what.replace(
-                    trial.ask.user_id, "a person"
-                )  # a verdict is kept, and names nobody
-                why = f"{what} got no valid answer: {fault}"
-                return Verdict(
-                    "smoke", "fail", why, {"requests": len(first) + len(warm)}, "the slot's log says why"
-                )
+                what = words(trial.kind, who=words("a_person"))  # a verdict is kept, and names nobody
+                why = words("unfit_answer", what=what, fault=fault)
+                figures: dict[str, Any] = {"requests": len(first) + len(warm)}
+                return Verdict("smoke", "fail", why, figures, words("log_says"))
     nonsense = json.dumps({"user_id": "smoke", "nonsense": 1}).encode()
     refused, _ = _post(f"{target.url}/recommend", nonsense, uuid.uuid4().hex, token)
     if not 400 <= refused < 500:
-        return Verdict("smoke", "fail", f"an unknown field got status {refused}, not 4xx")
+        return Verdict("smoke", "fail", words("nonsense_taken", status=refused))
     figures = {
         "requests": 2 * len(found),
         "first_ms": round(max(first), 1),
         "p50_ms": round(float(np.median(warm)), 1),
         "most_ms": round(max(warm), 1),
     }
-    why = f"{2 * len(found)} slates are sound, an unknown field is refused; {figures['p50_ms']} ms when warm"
+    why = words("sound", slates=2 * len(found), p50_ms=figures["p50_ms"])
     return Verdict("smoke", "pass", why, figures)
 
 
@@ -91,15 +95,15 @@ def answers(target: Target, k: int, token: str = "", attempts: int = 3) -> str:
 
 def trials(engine: Engine, k: int) -> list[Trial]:
     """Requests of people who asked lately, who may be looked at, and the edges."""
-    asks = [Trial(f"{user}, who asked lately", _ask(user, k, device)) for user, device in _recent(engine)]
+    asks = [Trial("asked_lately", _ask(user, k, device)) for user, device in _recent(engine)]
     stranger = _ask(f"smoke-{uuid.uuid4().hex}", k)
-    asks.append(Trial("an unknown person", stranger))
+    asks.append(Trial("stranger", stranger))
     if quiet := _without_history(engine):
-        asks.append(Trial(f"{quiet}, who has no history", _ask(quiet, k)))
-    asks.append(Trial("an unknown person who wants one item", replace(stranger, k=1)))
+        asks.append(Trial("no_history", _ask(quiet, k)))
+    asks.append(Trial("one_item", replace(stranger, k=1)))
     items = [item.item_id for item in find_items(engine)]
     if len(items) > k:
-        asks.append(Trial("an unknown person who excludes an item", replace(stranger, exclude=items[:1])))
+        asks.append(Trial("excluding", replace(stranger, exclude=items[:1])))
     return asks
 
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import IntegrityError
 
-from recloop.delivery.records import Conflict, Transition
+from recloop.delivery.records import Conflict
 from recloop.delivery.routing import Routing, newest, write_routing
+from recloop.delivery.wording import Words
 from recloop.schema import now_us
 from recloop.store.tables import rollouts, transitions
 
@@ -20,7 +21,7 @@ Route = Callable[[Connection, Routing], Routing]
 
 @dataclass(frozen=True)
 class Reason:
-    """Who takes a step, why, and on which figures."""
+    """Who takes a step, why, and on which figures; ``Words`` are kept with their code."""
 
     who: str
     why: str
@@ -55,7 +56,7 @@ def step(
             if here is None:
                 raise Conflict("there is no routing: install the first slot")
             if (wanted := route(connection, here[1])) != here[1]:
-                write_routing(connection, here[0], wanted, reason.who, reason.why)
+                write_routing(connection, here[0], wanted, reason.who, str(reason.why))
         note(connection, rollout_id, source, target, reason)
 
 
@@ -80,7 +81,7 @@ def reroute(
         version, here = newest(connection) or (0, None)
         wanted = route(connection, here)
         if wanted is not None and wanted != here:
-            write_routing(connection, version, wanted, reason.who, reason.why)
+            write_routing(connection, version, wanted, reason.who, str(reason.why))
 
 
 @contextmanager
@@ -99,5 +100,7 @@ def transaction(engine: Engine, fence: Fence | None = None) -> Iterator[Connecti
 
 def note(connection: Connection, rollout_id: int, source: str, target: str, reason: Reason) -> None:
     """Append the transition, inside the caller's transaction."""
-    made = Transition(rollout_id, source, target, reason.who, reason.why, reason.figures, now_us())
-    connection.execute(transitions.insert(), asdict(made) | {"figures": json.dumps(dict(made.figures))})
+    figures = dict(reason.figures) | ({"said": reason.why.said} if isinstance(reason.why, Words) else {})
+    row = {"rollout_id": rollout_id, "source": source, "target": target, "who": reason.who}
+    row |= {"why": str(reason.why), "figures": json.dumps(figures), "ts": now_us()}
+    connection.execute(transitions.insert(), row)

@@ -14,18 +14,20 @@ from sqlalchemy import Engine, and_, func, select
 
 from recloop.delivery.gates import Outcome, Verdict
 from recloop.delivery.records import Rollout, Step, looks_of, salt_of, step_of
+from recloop.delivery.wording import words
 from recloop.experiments import place
 from recloop.experiments.catalogue import Experiment, Look, Standing
 from recloop.experiments.metrics import baseline, measure, metric_named
 from recloop.experiments.plan import Assumptions, plan
 from recloop.experiments.report import judge
-from recloop.experiments.verdict import sentences
+from recloop.experiments.verdict import Language, sentences
 from recloop.settings.params import DeliveryParams, RewardParams
 from recloop.store.engine import insert_or_ignore
 from recloop.store.tables import exposures, impressions
 
 ALPHA, POWER = 0.05, 0.8
 BASELINE_DAYS = 28.0
+LANGUAGES: tuple[Language, ...] = ("en", "ko")
 OUTCOMES: Mapping[str, Outcome] = {
     "win": "pass",
     "lose": "fail",
@@ -73,7 +75,7 @@ def trial(engine: Engine, rollout: Rollout, reward: RewardParams) -> Verdict:
     """
     step = step_of(engine, rollout.id)
     if step is None or step.plan is None:
-        return Verdict("ab", "no-data", f"rollout {rollout.id} is in no A/B test")
+        return Verdict("ab", "no-data", words("no_test", rollout=rollout.id))
     standing = _standing(engine, rollout, step)
     people = _expose(engine, rollout.id, step)
     samples = {
@@ -101,7 +103,8 @@ def trial(engine: Engine, rollout: Rollout, reward: RewardParams) -> Verdict:
     finite = {
         name: None if isinstance(x, float) and not abs(x) < float("inf") else x for name, x in figures.items()
     }
-    why = sentences(found, "en")["challenger"].removesuffix(".")
+    texts = {language: sentences(found, language)["challenger"].removesuffix(".") for language in LANGUAGES}
+    why = words("experiment", **texts)
     return Verdict("ab", OUTCOMES[outcome], why, finite)
 
 

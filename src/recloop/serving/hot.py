@@ -38,6 +38,7 @@ class Recommend:
         try:
             body = await self._slate(scope, receive)
         except Problem as problem:
+            self._recommender.meters.refused(problem)
             await answer(problem.refusal, problem.status)(scope, receive, send)
             return
         headers = [(b"content-length", b"%d" % len(body)), JSON]

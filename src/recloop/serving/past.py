@@ -22,6 +22,7 @@ class Past:
 
     Attributes:
         retry_seconds: how long a store that could not be opened is left alone.
+        trouble: with whoever was asked for last: ``away`` (the store), ``unfit`` (the profile), or none.
     """
 
     retry_seconds = 5.0
@@ -31,7 +32,7 @@ class Past:
         self._engine: Engine | None = None
         self._opening = threading.Lock()
         self._reason, self._again = "it is being opened", 0.0
-        self._away = False
+        self.trouble = ""
 
     @property
     def near(self) -> bool:
@@ -65,14 +66,15 @@ class Past:
         try:
             found = known(self.store(), user_id, limit, rating_positive)
         except (StoreError, SQLAlchemyError) as error:
-            if not self._away:
+            if self.trouble != "away":
                 log.error("everybody is a stranger until the store can be read: %s", fault_of(error))
-            self._away = True
+            self.trouble = "away"
             return None, []
         except ValueError as error:  # a row that no User can hold
             log.error("a profile cannot be used: %s", _wrong(error))
+            self.trouble = "unfit"
             return None, []
-        self._away = False
+        self.trouble = ""
         return found
 
     def keep(self, act: Arrival) -> Outcome | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from recloop.policy import NothingLeft, Policy, Slates
 from recloop.schema import Slate, now_us
+from recloop.serving.meters import Meters
 from recloop.serving.past import Past
 
 log = logging.getLogger("recloop.slot")
@@ -20,10 +21,11 @@ class Recommender:
     Attributes:
         policy: what scores.
         past: what is known of people.
+        meters: what is counted of it.
     """
 
     def __init__(self, policy: Policy, past: Past) -> None:
-        self.policy, self.past = policy, past
+        self.policy, self.past, self.meters = policy, past, Meters(policy.manifest.name)
         self._rng = np.random.default_rng()
 
     def is_quick(self) -> bool:
@@ -57,14 +59,18 @@ class Recommender:
         excluded = np.array(known, np.int64) if known else None
         size, moment = k or policy.manifest.slate, now_us() if ts is None else ts
         user, liked = self.past.of(user_id, spec.history, spec.rating_positive)
+        history = self.past.trouble or ("known" if liked else "none")
+        begun = time.perf_counter()
         try:
             drawn = self._draw(spec.observation(user, liked, device, moment), size, excluded)
         except NothingLeft:
             raise
         except ValueError as error:  # the scores are not finite: a profile beyond all that was trained on
             log.error("who asked with request %s is served as a stranger: %s", request_id, error)
-            liked = []
+            liked, history = [], "unfit"
             drawn = self._draw(spec.observation(None, liked, device, moment), size, excluded)
+        self.meters.ranking.observe(time.perf_counter() - begun)
+        self.meters.people[history].inc()
         items = [policy.items[i] for i in drawn.items[0]]
         return Slate.model_construct(
             request_id=request_id,

@@ -10,14 +10,17 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from recloop.schema import now_us
 from recloop.settings.params import Params
 from recloop.store import fault_of
 from recloop.watch.expressions import Values
 from recloop.watch.figures import GAUGES, gauges
+from recloop.watch.rollouts import states
 
 log = logging.getLogger("recloop.watch")
 AGE = "recloop_figures_age_seconds"
 TOOK = "recloop_figures_seconds"
+OFTEN = 5.0  # seconds between looks at rollouts, whose gates act within seconds
 OWN = {AGE: "Time since the figures were computed", TOOK: "Time that computing them took"}
 
 
@@ -39,6 +42,13 @@ class Figures(Collector):
             return
         self._values, self._at, self._took = values, time.monotonic(), time.monotonic() - begun
 
+    def refresh_rollouts(self) -> None:
+        """Of them alone, which costs little."""
+        try:
+            self._values = self._values | states(self._engine, now_us())
+        except SQLAlchemyError as error:
+            log.warning("the states of rollouts stay as they were: %s", fault_of(error))
+
     def collect(self) -> Iterator[Metric]:
         """As Prometheus's client asks for them."""
         own = {AGE: {(): time.monotonic() - self._at}, TOOK: {(): self._took}}
@@ -57,6 +67,11 @@ def serve(engine: Engine, params: Params, host: str, port: int, every: float) ->
     registry.register(figures)
     figures.refresh()
     start_http_server(port, host, registry)
+    due = time.monotonic() + every
     while True:
-        time.sleep(every)
+        time.sleep(min(every, OFTEN))
+        if time.monotonic() < due:
+            figures.refresh_rollouts()
+            continue
         figures.refresh()
+        due = time.monotonic() + every

@@ -14,13 +14,18 @@ from recloop.schema import now_us
 from recloop.settings.params import Params
 from recloop.store.snapshot import Watermark
 from recloop.store.tables import events, impressions, quarantine
+from recloop.watch.calibration import held_against
 from recloop.watch.digest import HOUR_US, KEPT_US, digest, digested
 from recloop.watch.expressions import Values
 from recloop.watch.look import ENOUGH, look
 from recloop.watch.notes import expected, flow_runs
 from recloop.watch.policies import PolicyFigures, policies
 from recloop.watch.presence import presence
+from recloop.watch.reports import GAUGES as REPORTED
+from recloop.watch.reports import reported
+from recloop.watch.rollouts import states
 from recloop.watch.season import Found, seasonal
+from recloop.watch.since import since_training
 
 DAY_US = 24 * HOUR_US
 NEWEST = 1_000_000  # events among which the last day's are looked for
@@ -46,11 +51,14 @@ GAUGES = {
     "recloop_reward_change_high": "Upper bound of it, 95 % at all times",
     "recloop_drift_distance": "Distance of the newest requests from the reference",
     "recloop_drift_threshold": "What the distance must exceed to matter and be no chance",
+    "recloop_user_model_expected_ratio": "Acts per request that the user model told of the policy",
     "recloop_user_model_error": "How far seen over expected lies from 1 at least, |ln|, with 99.9 %",
+    "recloop_rollout_state_seconds": "Time since the newest transition of a rollout, of the newest five",
     "recloop_flow_failures": "Failed runs of a flow since one that ended well",
     "recloop_flow_runs": "Runs of a flow that have ended",
     "recloop_flow_seconds": "Time that the last run of a flow took",
     "recloop_flow_age_seconds": "Time since a run of a flow ended well",
+    **REPORTED,
 }
 
 
@@ -62,10 +70,12 @@ def gauges(engine: Engine, params: Params, now: int | None = None) -> dict[str, 
     now = now_us() if now is None else now
     digest(engine, now)
     found: dict[str, Values] = {name: {} for name in GAUGES}
-    seen = look(engine, params, Watermark.load(MARK)) if MARK.exists() else None
+    trained = Watermark.load(MARK) if MARK.exists() else None
+    seen = look(engine, params, trained) if trained else None
     drifts = seasonal(digested(engine, now - KEPT_US, now), now)
+    if trained is not None:
+        drifts += [one for one in since_training(engine, trained.impressions) if one.people >= ENOUGH]
     if seen is not None and seen.requests >= ENOUGH:
-        drifts += [Found("inputs", "", "training", one) for one in seen.drifts if one.recent >= ENOUGH]
         for name, value in (
             ("", seen.reward.treatment - seen.reward.control),
             ("_low", seen.reward.low),
@@ -78,7 +88,7 @@ def gauges(engine: Engine, params: Params, now: int | None = None) -> dict[str, 
     _note_policies(found, engine, policies(engine, params))
     _note_ages(found, engine, now)
     _note_flows(found, engine, now)
-    return found | presence(engine)
+    return found | reported() | presence(engine) | states(engine, now)
 
 
 def _note_drifts(found: dict[str, Values], drifts: list[Found]) -> None:
@@ -92,7 +102,6 @@ def _note_drifts(found: dict[str, Values], drifts: list[Found]) -> None:
 
 
 def _note_policies(found: dict[str, Values], engine: Engine, figures: Mapping[str, PolicyFigures]) -> None:
-    told = expected(engine)
     for policy, one in figures.items():
         key = (("policy", policy),)
         values = {
@@ -104,23 +113,10 @@ def _note_policies(found: dict[str, Values], engine: Engine, figures: Mapping[st
         for name, value in values.items():
             if value is not None and math.isfinite(value):
                 found[f"recloop_policy_{name}"][key] = float(value)
-        for act, bounds in (("click", one.people_clicks), ("purchase", one.people_purchases)):
-            if rate := told.get(policy, {}).get(act):
-                labels = (("act", act), ("policy", policy))
-                found["recloop_user_model_error"][labels] = miscalibration(rate, *bounds)
-
-
-def miscalibration(rate: float, low: float, high: float) -> float:
-    """The least ``|ln(seen / expected)|`` that the bounds of what was seen leave, 0 where they hold ``rate``.
-
-    Calibration in the large: what was seen over what a model told (Steyerberg, "Clinical Prediction Models",
-    2nd edition, Springer 2019, section 15.3). Infinite bounds leave everything.
-    """
-    if low > rate:
-        return math.log(low / rate)
-    if high < rate:
-        return math.log(rate / max(high, 1e-9))
-    return 0.0
+    for held in held_against(expected(engine), figures):
+        labels = (("act", held.act), ("policy", held.policy))
+        found["recloop_user_model_error"][labels] = held.error
+        found["recloop_user_model_expected_ratio"][labels] = held.expected
 
 
 def _note_ages(found: dict[str, Values], engine: Engine, now: int) -> None:

@@ -15,13 +15,15 @@ from recloop.schema import now_us
 from recloop.store.engine import take_turn, upsert
 from recloop.store.tables import alert_states, silences
 from recloop.store.tables import alerts as history
-from recloop.watch.rules import INHIBITS, Alert
+from recloop.watch.rules import DEALT_WITH, INHIBITS, Alert
 from recloop.watch.sending import NotifyError, send
 
 MINUTE_US = 60_000_000
 REGROUP_US = 15 * MINUTE_US  # a layer that was told of is not told of again for that long, whatever comes
 REPEAT_US = 360 * MINUTE_US  # and what lasts is told of again after that long
 OUTRANKS = ("serving", "objective")  # layers in which a critical alert inhibits the warnings
+LABELS = "labels"  # among the figures that are kept
+ALONE = "rollout"  # the layer in which each alert is a fault, and a message, of its own
 
 
 @dataclass
@@ -101,26 +103,26 @@ def notify(
     states, ended = _take_in(engine, {alert.name: alert for alert in alerts}, layers, now)
     quiet = silenced(engine, now)
     new: list[Alert] = []
-    faults: list[NotifyError] = []
-    for layer in sorted({state.alert.layer for state in states}):
-        group = [state for state in states if state.alert.layer == layer and _speaks(state, quiet)]
+    failures: list[NotifyError] = []
+    for fault in sorted({_fault(state.alert) for state in states}):
+        group = [state for state in states if _fault(state.alert) == fault and _speaks(state, quiet)]
         if not _due(group, now):
             continue
         try:
             if urls:
                 send([state.alert for state in group], urls)
-        except NotifyError as fault:
-            faults.append(fault)
+        except NotifyError as failure:
+            failures.append(failure)
             continue
         first = [state.alert for state in group if state.told is None]
         _told(engine, group, first, now)
         new += first
     try:
         _end(engine, ended, states, urls)
-    except NotifyError as fault:
-        faults.append(fault)
-    if faults:
-        raise faults[0]
+    except NotifyError as failure:
+        failures.append(failure)
+    if failures:
+        raise failures[0]
     return new
 
 
@@ -129,10 +131,11 @@ def raised(engine: Engine, limit: int = 20) -> list[tuple[int, Alert]]:
     query = select(history).order_by(history.c.id.desc()).limit(limit)
     with engine.connect() as connection:
         rows = connection.execute(query).mappings().all()
-    return [
-        (row["ts"], Alert(row["name"], row["severity"], row["summary"], json.loads(row["figures"])))
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        figures, labels = _read(row["figures"])
+        found.append((row["ts"], Alert(row["name"], row["severity"], row["summary"], figures, labels=labels)))
+    return found
 
 
 def standing(engine: Engine) -> list[State]:
@@ -199,8 +202,18 @@ def _inhibited(alert: Alert, states: Iterable[State]) -> bool:
             and alert.layer in OUTRANKS
             and (alert.severity, other.alert.severity) == ("warning", "critical")
         )
+        or (
+            (other.alert.layer, other.alert.severity) == (ALONE, "critical")
+            and alert.layer in DEALT_WITH
+            and alert.labels.get("policy") == other.alert.labels.get("policy", "")
+        )
         for other in states
     )
+
+
+def _fault(alert: Alert) -> str:
+    """What is told of in one message."""
+    return alert.name if alert.layer == ALONE else alert.layer
 
 
 def _speaks(state: State, quiet: Sequence[Silence]) -> bool:
@@ -221,7 +234,7 @@ def _told(engine: Engine, group: Sequence[State], first: Sequence[Alert], now: i
             "name": alert.name,
             "severity": alert.severity,
             "summary": alert.summary,
-            "figures": json.dumps(dict(alert.figures)),
+            "figures": _written(alert),
             "ts": now,
         }
         for alert in first
@@ -235,7 +248,7 @@ def _told(engine: Engine, group: Sequence[State], first: Sequence[Alert], now: i
 
 def _end(engine: Engine, ended: Sequence[State], states: Sequence[State], urls: Sequence[str]) -> None:
     """Say of each layer that has nothing left to say that it is over, and forget what has ended."""
-    busy = {state.alert.layer for state in states if not state.muted} | {"rollout"}
+    busy = {state.alert.layer for state in states if not state.muted} | {ALONE}
     over = [state.alert for state in ended if state.alert.layer not in busy]
     if over and urls:
         send(over, urls, over=True)
@@ -246,19 +259,30 @@ def _end(engine: Engine, ended: Sequence[State], states: Sequence[State], urls: 
 
 def _states(connection: Connection) -> list[State]:
     rows = connection.execute(select(alert_states).order_by(alert_states.c.since, alert_states.c.name)).all()
-    return [
-        State(
-            Alert(row.name, row.severity, row.summary, json.loads(row.figures), row.layer, row.hold),
-            row.since, row.told, row.muted, row.acked, row.who,
-        )
-        for row in rows
-    ]  # fmt: skip
+    found = []
+    for row in rows:
+        figures, labels = _read(row.figures)
+        alert = Alert(row.name, row.severity, row.summary, figures, row.layer, row.hold, labels)
+        found.append(State(alert, row.since, row.told, row.muted, row.acked, row.who))
+    return found
 
 
 def _row(state: State) -> dict:
     alert = state.alert
     return {
         "name": alert.name, "layer": alert.layer, "severity": alert.severity, "summary": alert.summary,
-        "figures": json.dumps(dict(alert.figures)), "hold": alert.hold, "since": state.since,
+        "figures": _written(alert), "hold": alert.hold, "since": state.since,
         "told": state.told, "muted": state.muted, "acked": state.acked, "who": state.who,
     }  # fmt: skip
+
+
+def _written(alert: Alert) -> str:
+    """Figures and labels, as one JSON object."""
+    return json.dumps(dict(alert.figures) | {LABELS: dict(alert.labels)})
+
+
+def _read(written: str) -> tuple[dict[str, float], dict[str, str]]:
+    """Figures and labels of ``_written``; a version before it kept no labels."""
+    figures = json.loads(written)
+    labels = figures.pop(LABELS, {})
+    return figures, labels

@@ -6,7 +6,7 @@ uses it up in 30 days. Somebody is told where it burns fast over a long window a
 an hour, 5 % within six hours, 10 % within three days.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,15 +27,15 @@ class Objective:
 
     Attributes:
         name: of its alerts, ``<name>Burn`` and ``<name>SlowBurn``.
-        what: in words, with the target.
         target: share of good requests.
+        limits: figures of its alerts' sentences.
         bad: requests that were not good, within a window of seconds.
         total: all that count.
     """
 
     name: str
-    what: str
     target: float
+    limits: Mapping[str, float]
     bad: Callable[[float], Expression]
     total: Callable[[float], Expression]
 
@@ -67,15 +67,15 @@ def declared(params: Params) -> tuple[Objective, ...]:
     return (
         Objective(
             "Availability",
-            f"{targets.availability:.2%} of the slates come from a policy, without an error",
             targets.availability,
+            {"target": targets.availability},
             lambda window: Both(fallbacks(window), "+", errors(window)),
             lambda window: Both(slates(window), "+", fallbacks(window)),
         ),
         Objective(
             "Latency",
-            f"{targets.in_time:.2%} of the slates come within {params.delivery.max_p99_ms:g} ms",
             targets.in_time,
+            {"target": targets.in_time, "limit": params.delivery.max_p99_ms},
             slow,
             lambda window: Increase(count, window, route),
         ),
@@ -90,9 +90,8 @@ def objectives(params: Params, rule: Callable[..., Any]) -> list[Any]:
             All((one.burns(x, long), one.burns(x, short), Compare(one.total(short), ">", LEAST)))
             for x, long, short in BURNS
         )
-        told = f"{{value|percent}} of the slates miss the objective that {one.what}"
         found += [
-            rule(f"{one.name}Burn", "objective", "critical", Either((fast, middle)), 120.0, told),
-            rule(f"{one.name}SlowBurn", "objective", "warning", slow, 900.0, told),
+            rule(f"{one.name}Burn", "objective", "critical", Either((fast, middle)), 120.0, one.limits),
+            rule(f"{one.name}SlowBurn", "objective", "warning", slow, 900.0, one.limits),
         ]
     return found

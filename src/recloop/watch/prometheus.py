@@ -11,8 +11,9 @@ from pathlib import Path
 from recloop.settings import load_params
 from recloop.settings.params import Params
 from recloop.watch.expressions import duration
-from recloop.watch.notify import OUTRANKS, REGROUP_US, REPEAT_US
-from recloop.watch.rules import INHIBITS, Rule, rules
+from recloop.watch.notify import ALONE, OUTRANKS, REGROUP_US, REPEAT_US
+from recloop.watch.rules import DEALT_WITH, INHIBITS, Rule, rules
+from recloop.watch.summaries import EN, FIGURE, number
 
 FOLDER = Path("infra/prometheus")
 HEAD = "# Written by `python -m recloop.watch.prometheus` from src/recloop/watch/rules.py: change it there.\n"
@@ -39,6 +40,10 @@ def alertmanager_file(url: str, wait: float = WAIT, regroup: float = REGROUP_US 
         f"  group_wait: {duration(wait)}",
         f"  group_interval: {duration(regroup)}",
         f"  repeat_interval: {repeat}",
+        "  routes:",
+        f"    - matchers: ['layer=\"{ALONE}\"']",
+        "      group_by: [alertname, rollout]",
+        "      group_wait: 0s",
         "receivers:",
         "  - name: people",
         "    webhook_configs:",
@@ -51,6 +56,9 @@ def alertmanager_file(url: str, wait: float = WAIT, regroup: float = REGROUP_US 
     for layer in OUTRANKS:
         which = f'layer="{layer}"'
         lines += _inhibition([which, 'severity="critical"'], [which, 'severity="warning"'])
+    lines += _inhibition(
+        [f'layer="{ALONE}"', 'severity="critical"'], [f'layer=~"{"|".join(DEALT_WITH)}"'], equal="policy"
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -63,27 +71,31 @@ def _rule(rule: Rule, hold: float) -> Iterable[str]:
         yield f"        keep_firing_for: {duration(KEPT)}"
     yield f"        labels: {{severity: {rule.severity}, layer: {rule.layer}}}"
     yield "        annotations:"
-    yield f"          summary: {_quoted(_template(rule.summary))}"
+    yield f"          summary: {_quoted(_template(rule))}"
     yield f"          runbook: {DOCS}/{rule.name}.md"
 
 
-def _template(summary: str) -> str:
+def _template(rule: Rule) -> str:
     """The sentence in Go's templates."""
     shown = {
         "percent": "{{ $value | humanizePercentage }}",
         "time": "{{ $value | humanizeDuration }}",
         "number": '{{ printf "%.4g" $value }}',
     }
-    return re.sub(
-        r"\{(\w+)(?:\|(\w+))?\}",
-        lambda m: shown[m[2]] if m[1] == "value" else f"{{{{ $labels.{m[1]} }}}}",
-        summary,
-    )
+
+    def filled(match: re.Match) -> str:
+        if not match[2]:
+            return f"{{{{ $labels.{match[1]} }}}}"
+        return shown[match[2]] if match[1] == "value" else number(rule.limits[match[1]], match[2])
+
+    return FIGURE.sub(filled, EN[rule.name])
 
 
-def _inhibition(source: list[str], target: list[str]) -> list[str]:
+def _inhibition(source: list[str], target: list[str], equal: str = "") -> list[str]:
     lines = [f"  - source_matchers: [{', '.join(map(_quoted, source))}]"]
     lines.append(f"    target_matchers: [{', '.join(map(_quoted, target))}]")
+    if equal:
+        lines.append(f"    equal: [{equal}]")
     return lines
 
 

@@ -51,6 +51,11 @@ class Found:
     reference: str
     drift: Drift
 
+    @property
+    def people(self) -> int:
+        """On the smaller side."""
+        return min(self.drift.reference, self.drift.recent)
+
 
 def seasonal(digests: Mapping[int, Counts], now: int) -> list[Found]:
     """Every feature of the hour until ``now`` that can be compared; digests as ``digested`` gives them."""

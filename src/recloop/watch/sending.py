@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import apprise
 
+from recloop.watch import kakaowork
 from recloop.watch.rules import Alert
 
 TYPES = {"warning": apprise.NotifyType.WARNING, "critical": apprise.NotifyType.FAILURE}
@@ -25,7 +26,7 @@ def send(alerts: Sequence[Alert], urls: Sequence[str], over: bool = False) -> No
     lines = [f"{alert.severity}: {alert.summary}\n  {runbook(alert)}" for alert in alerts[:SHOWN]]
     if more := len(alerts) - len(lines):
         lines.append(f"and {more} more: `recloop alert list`")
-    names = list(dict.fromkeys(alert.name.partition(" ")[0] for alert in alerts))
+    names = list(dict.fromkeys(alert.rule for alert in alerts))
     title = ", ".join(names[:TITLES]) + (f" and {len(names) - TITLES} more" if len(names) > TITLES else "")
     worst = "critical" if any(alert.severity == "critical" for alert in alerts) else "warning"
     kind = apprise.NotifyType.SUCCESS if over else TYPES[worst]
@@ -44,6 +45,7 @@ def require(urls: Sequence[str]) -> None:
 
 
 def _sender(urls: Sequence[str]) -> apprise.Apprise:
+    kakaowork.register()
     sender = apprise.Apprise()
     for number, url in enumerate(urls, 1):
         if not sender.add(url):
@@ -55,4 +57,4 @@ def _sender(urls: Sequence[str]) -> apprise.Apprise:
 
 def runbook(alert: Alert) -> str:
     """Where its page is, in the project."""
-    return f"docs/runbooks/{'Rollout' if alert.layer == 'rollout' else alert.name.partition(' ')[0]}.md"
+    return f"docs/runbooks/{alert.rule}.md"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 600.0, 120.0
+DASH = 6.0  # what is drawn of a point that has no neighbour
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,10 @@ class Line:
 
 
 def lines(x: Sequence[float], *series: Sequence[float | None], zero: bool = True) -> Line | None:
-    """Lines over the same x; None is a gap. ``zero``: the scale begins at 0. None below two points."""
+    """Lines over the same x; None is a gap, and a point between gaps a dash.
+
+    ``zero``: the scale begins at 0. None below two points.
+    """
     known = [y for one in series for y in one if y is not None and math.isfinite(y)]
     if len(x) < 2 or not known:
         return None
@@ -36,14 +40,19 @@ def lines(x: Sequence[float], *series: Sequence[float | None], zero: bool = True
     span, length = (high - low) or 1.0, (x[-1] - x[0]) or 1.0
 
     def path(one: Sequence[float | None]) -> str:
-        drawn, pen = [], "M"
+        runs: list[list[tuple[float, float]]] = [[]]
         for at, y in zip(x, one, strict=True):
             if y is None or not math.isfinite(y):
-                pen = "M"
-                continue
-            left, down = (at - x[0]) / length * WIDTH, HEIGHT - (y - low) / span * HEIGHT
-            drawn.append(f"{pen}{left:.1f} {down:.1f}")
-            pen = "L"
-        return "".join(drawn)
+                runs.append([])
+            else:
+                runs[-1].append(((at - x[0]) / length * WIDTH, HEIGHT - (y - low) / span * HEIGHT))
+        return "".join(_drawn(run) for run in runs if run)
 
     return Line(tuple(path(one) for one in series), low + span, low, x[0], x[-1])
+
+
+def _drawn(run: list[tuple[float, float]]) -> str:
+    if len(run) == 1:
+        ((left, down),) = run
+        return f"M{min(max(left - DASH / 2, 0), WIDTH - DASH):.1f} {down:.1f}h{DASH:g}"
+    return "M" + "L".join(f"{left:.1f} {down:.1f}" for left, down in run)

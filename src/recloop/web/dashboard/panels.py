@@ -13,6 +13,9 @@ from recloop.store.lineage import lineages
 from recloop.store.quarantine import count_held, held
 from recloop.watch import raised
 from recloop.watch import standing as standing_alerts
+from recloop.watch.calibration import Held, held_against
+from recloop.watch.notes import expected
+from recloop.watch.policies import policies
 from recloop.web.dashboard.board import Panel
 from recloop.web.dashboard.drift import drifts
 from recloop.web.dashboard.progress import standing
@@ -55,12 +58,17 @@ def panels(gateway: Gateway, home: Path, traffic: Traffic) -> list[Panel]:
             found.append(Tested(one, report, {code: sentences(report, code) for code in ("en", "ko")}))
         return found
 
+    def model() -> list[Held]:
+        told = expected(engine)
+        return held_against(told, policies(engine, params)) if told else []
+
     return [
         Panel("serving", 1, serving),
         Panel("now", 5, now, always=True),
         Panel("rollout", 1, lambda: standing(engine, params.delivery)),
         Panel("alerts", 3, lambda: (standing_alerts(engine), raised(engine, NEWEST))),
         Panel("reward", 10, lambda: rewards(engine, params.reward), slow=True),
+        Panel("model", 60, model, slow=True),
         Panel("experiments", 20, tested, slow=True),
         Panel("learning", 10, lambda: last_training(REPORTS)),
         Panel("drift", 60, lambda: drifts(engine, MARK), slow=True),

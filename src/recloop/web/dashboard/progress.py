@@ -6,13 +6,14 @@ from typing import Any
 from sqlalchemy import Engine
 
 from recloop.delivery import by_hand, rollout
+from recloop.delivery.gates import GATES
 from recloop.delivery.lease import holder
 from recloop.delivery.records import gates_of
 from recloop.delivery.rollout import Rollout, Transition
 from recloop.delivery.trial import progress
+from recloop.delivery.wording import Said
 from recloop.settings.params import DeliveryParams
 
-GATES = ("offline", "smoke", "shadow", "canary", "ab", "switch")  # in the order in which they are asked
 TOLD = 12  # transitions
 
 
@@ -27,7 +28,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a gate said last; ``ko`` is the same as ``why`` in Korean, where there is a sentence for it."""
+    """What a gate said last, in English; ``said``: ``why`` and ``remedy`` as ``wording`` has them."""
 
     name: str
     outcome: str
@@ -35,7 +36,7 @@ class Gate:
     remedy: str
     ts: int
     figures: dict[str, Any]
-    ko: str
+    said: dict[str, Said]
 
 
 @dataclass(frozen=True)
@@ -126,5 +127,7 @@ def _gates(engine: Engine, number: int) -> tuple[Gate, ...]:
 
 def _gate(name: str, said: dict[str, Any]) -> Gate:
     numbers = {key: value for key, value in said["figures"].items() if isinstance(value, int | float)}
-    ko = said["figures"].get("ko", "")
-    return Gate(name, said["outcome"], said["why"], said["remedy"], said["ts"], numbers, ko)
+    kept = said.get("said", {})  # versions before 2026-11 kept English, and the A/B test's sentence in Korean
+    if not kept and (ko := said["figures"].get("ko")):
+        kept = {"why": {"code": "experiment", "en": said["why"], "ko": ko}}
+    return Gate(name, said["outcome"], said["why"], said["remedy"], said["ts"], numbers, kept)

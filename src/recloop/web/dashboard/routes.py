@@ -20,6 +20,7 @@ from recloop.delivery.gateway import ASK_LIMIT, Gateway
 from recloop.delivery.lease import holder
 from recloop.delivery.problems import Problem, decoded, require_json
 from recloop.settings.tokens import OPERATE, READ
+from recloop.watch.rules import OFF
 from recloop.web.dashboard.board import Board, Shown
 from recloop.web.dashboard.panels import panels
 from recloop.web.dashboard.provenance import origin
@@ -36,7 +37,7 @@ LIFE = 60.0  # seconds after which a stream ends and is asked for anew, with a t
 FIRST = 0.3  # seconds that the first page waits for what is quick
 STREAMS = 64  # at once
 COLUMNS = (
-    ["now", "rollout", "reward", "experiments", "learning"],
+    ["now", "rollout", "reward", "model", "experiments", "learning"],
     ["serving", "alerts", "drift", "quarantine", "said"],
     ["versions"],
 )
@@ -91,7 +92,7 @@ class Dashboard:
         if before is not None and before[0] is shown:
             return before[1]
         template = TEMPLATES.get_template("dashboard/panel.html")
-        drawn = template.render(name=name, text=TEXTS[code], lang=code, shown=shown)
+        drawn = template.render(name=name, text=TEXTS[code], lang=code, shown=shown, off=OFF)
         self._drawn_before[name, code] = shown, drawn
         return drawn
 

@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime
 
+from recloop.delivery.wording import Said, sentence
 from recloop.experiments.metrics import METRICS
 
 
@@ -36,4 +37,12 @@ def metric(name: str, code: str) -> str:
     return METRICS[name].titles[code]
 
 
-FILTERS = {"moment": moment, "moment_iso": moment_iso, "short": short, "percent": percent, "metric": metric}
+def said(told: Said | None, code: str) -> str:
+    """A gate's or a controller's sentence; empty where there is none in that language."""
+    return sentence(told, code, "")
+
+
+FILTERS = {
+    "moment": moment, "moment_iso": moment_iso, "short": short, "percent": percent, "metric": metric,
+    "said": said,
+}  # fmt: skip

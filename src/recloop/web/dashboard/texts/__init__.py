@@ -1,4 +1,4 @@
-"""What the dashboard says. Reasons and figures stand as they were written down, whatever the language."""
+"""What the dashboard says. Gates are worded by ``delivery.wording``, alerts by ``watch.summaries``."""
 
 from recloop.web.dashboard.texts.english import EN
 from recloop.web.dashboard.texts.korean import KO
