@@ -71,7 +71,7 @@ MOST = {
     "/events": 32,
     "/profiles": 32,
 } | items.MOST  # at once
-MOST |= dict.fromkeys(persons.SCOPES, 64)
+MOST |= persons.MOST
 Handler = Callable[[Request], Awaitable[Response]]
 
 
