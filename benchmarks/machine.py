@@ -4,7 +4,6 @@ import json
 import math
 import os
 import platform
-import re
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -37,15 +36,6 @@ def rest(share: float = 0.1, seconds: float = 30.0) -> None:
     for _ in range(math.ceil(seconds)):
         if psutil.cpu_percent(1.0) < 100 * share:
             return
-
-
-def peak_memory() -> int:
-    """Most bytes that this process held at once (Linux).
-
-    ``ru_maxrss`` would begin with what the parent held when it started this one.
-    """
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
 
 
 def circumstances(quick: bool) -> dict[str, Any]:

@@ -19,12 +19,12 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from benchmarks.machine import peak_memory
 from benchmarks.pandas_features import build_on_pandas
 from benchmarks.race import Row, main, median_ratio
 from recloop.features.build import build_features
 from recloop.schema.arrow import TABLES
 from recloop.settings import load_params
+from recloop.settings.memory import peak_memory
 from recloop.settings.params import FeatureParams, RewardParams
 
 Build = Callable[[Path, Path, FeatureParams, RewardParams], object]

@@ -48,7 +48,7 @@ def grouped(writer: Writer, acts: list[Event], clients: int) -> None:
 
     async def client(mine: list[Event]) -> None:
         for act in mine:
-            await asyncio.wrap_future(writer.submit(acts=[act]))
+            await writer.submit(acts=[act])
 
     async def all_of_them() -> None:
         await asyncio.gather(*(client(acts[n::clients]) for n in range(clients)))

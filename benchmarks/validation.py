@@ -21,12 +21,12 @@ import pandas as pd
 import polars as pl
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
-from benchmarks.machine import peak_memory
 from benchmarks.race import Row, main, race
 from recloop.quality.checks import Check
 from recloop.quality.judge import Judge, run_suite
 from recloop.quality.suites import SUITES
 from recloop.schema import EventKind
+from recloop.settings.memory import peak_memory
 
 ROWS = 10_000_000
 QUICK_REPEATS, QUICK_ROWS = 3, 2_000_000

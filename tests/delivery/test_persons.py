@@ -10,7 +10,16 @@ from recloop.delivery.following import EVERY
 from recloop.delivery.why import TEXTS, Shown, sentences
 from recloop.store import open_store, set_consent, set_consents
 from recloop.store.consent import PURPOSES
-from recloop.store.tables import accesses, events, exposures, impressions, persons, quarantine, users
+from recloop.store.tables import (
+    accesses,
+    events,
+    exposures,
+    impressions,
+    metadata,
+    persons,
+    quarantine,
+    users,
+)
 from recloop.store.vault import open_vault
 from tests.delivery.live import TOKEN, Live, until
 from tests.delivery.standin import Standin
@@ -117,6 +126,76 @@ def test_a_withdrawal_holds_for_the_next_request_and_elsewhere_within_a_second(l
     set_consent(live.engine, "fickle", "service", True)  # as another gateway, or the command, writes it
     until(lambda: live.ask("fickle").json() and slot.seen()[-1] == "fickle")
     assert EVERY < 1, "seconds between two looks at consents"
+
+
+def word(who, purpose="service", granted=True, **more):
+    return {"user_id": who, "purpose": purpose, "granted": granted, **more}
+
+
+def test_many_words_are_recorded_at_once_and_bad_ones_named(live):
+    def bring(rows, headers=OPERATOR):
+        return live.client.post("/person/import-consents", json=rows, headers=headers)
+
+    def held():
+        with live.engine.connect() as connection:
+            return connection.execute(select(func.count()).select_from(quarantine)).scalar_one()
+
+    assert not visited(live, "many-1")
+    before = held()
+    rows = [
+        word("many-1"),
+        word("many-2", "everything"),
+        word("many-3", version=99),
+        "no word",
+        word("many-4"),
+    ]
+    first, again = bring(rows), bring(rows)
+    assert (first.status_code, first.json()["new"], again.json()["new"], again.json()["same"]) == (
+        200,
+        2,
+        0,
+        2,
+    )
+    assert [(one["row"], one["field"]) for one in first.json()["refused"]] == [
+        (1, "purpose"), (2, "version"), (3, "")
+    ]  # fmt: skip
+    assert first.json()["refused"] == again.json()["refused"]
+    assert held() == before + 3, "again adds nothing"
+    assert visited(live, "many-1"), "the door hears it at once"
+    assert bring([word("many-1", granted=False, ts=1)]).json()["refused"][0]["reason"].startswith("ts: older")
+    assert visited(live, "many-1"), "no older word undoes a newer one"
+    assert bring([word("many-1", granted=False)]).json()["new"] == 1
+    assert not visited(live, "many-1")
+    with live.engine.connect() as connection:
+        noted = select(func.count()).where(accesses.c.what == "consents", accesses.c.user_id == "many-4")
+        assert connection.execute(noted).scalar_one() == 1
+    assert bring([word("x")] * 5001).status_code == 413
+    assert bring([word("x" * 64)] * 5000 + [{"padding": "x" * 2**20}]).status_code == 413
+    assert bring({"user_id": "x"}).status_code == 422
+    assert bring([word("x")], {}).status_code == 401, "on loopback too"
+
+
+def test_many_words_of_accounts_are_kept_under_pseudonyms(accounts):
+    rows = [word("acc-yes"), word("acc-no", granted=False), word("acc-bad", "everything")]
+    said = accounts.client.post("/person/import-consents", json=rows, headers=OPERATOR).json()
+    assert (said["new"], said["same"], len(said["refused"])) == (1, 1, 1)
+    assert visited(accounts, "acc-yes")
+    assert rows_of_all(accounts, "acc-") == 0
+
+
+def visited(live, who):
+    """Whether a slate that the person asks for now is stored."""
+    asked = live.client.post("/recommend", json={"user_id": who, "k": 1}).json()["request_id"]
+    with live.engine.connect() as connection:
+        query = select(func.count()).where(impressions.c.request_id == asked)
+        return bool(connection.execute(query).scalar_one())
+
+
+def rows_of_all(live, text):
+    """Rows of the whole store that hold the text."""
+    with live.engine.connect() as connection:
+        found = [connection.execute(select(table)).all() for table in metadata.sorted_tables]
+    return sum(text in str(tuple(row)) for kept in found for row in kept)
 
 
 def test_consents_are_told_with_their_versions(live):

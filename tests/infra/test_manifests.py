@@ -17,7 +17,7 @@ from recloop.delivery.gateway import SCOPES
 from recloop.delivery.kubernetes import Cluster
 from recloop.delivery.slots import COLOURS
 from recloop.serving.guard import OPEN
-from recloop.settings import Places
+from recloop.settings import Places, load_params
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "infra" / "kubernetes"
@@ -185,9 +185,21 @@ def test_secrets_and_claims_are_those_that_the_document_says_to_make():
     text = (ROOT / "docs" / "production.md").read_text()
     for container in CONTAINERS.values():
         for variable in container.get("env", []):
-            if found := variable.get("valueFrom"):
-                secret = found["secretKeyRef"]
+            if secret := variable.get("valueFrom", {}).get("secretKeyRef"):
                 assert re.search(rf"{secret['name']}\b.*{secret['key']}=", text), secret
+
+
+def test_gateways_and_slots_go_by_the_same_terms_which_are_those_of_params():
+    (one,) = of_kind("ConfigMap").values()
+    asked = {}
+    for name, container in CONTAINERS.items():
+        for variable in container.get("env", []):
+            if variable["name"] == "RECLOOP_TERMS":
+                asked[name] = variable["valueFrom"]["configMapKeyRef"]
+    assert {name.rpartition("/")[2] for name in asked} == {"gateway", "slot-blue", "slot-green"}
+    (key,) = {found["key"] for found in asked.values()}
+    assert {found["name"] for found in asked.values()} == {one["metadata"]["name"]}
+    assert json.loads(one["data"][key]) == load_params(ROOT / "params.yaml").privacy.terms.model_dump()
 
 
 def selected(labels):

@@ -28,7 +28,7 @@ def engine(store_url):
 def take_in(engine, tmp_path, rows, name=None):
     file = tmp_path / "consents.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return import_consents(engine, file, TERMS, name, progress=False)
+    return import_consents(engine, file, TERMS, "test", name, progress=False)
 
 
 def said(engine, who, purpose):
@@ -53,7 +53,7 @@ def test_a_file_of_words_is_recorded_once(engine, tmp_path, kind):
     )
     file = tmp_path / f"c.{kind}"
     {"csv": rows.write_csv, "jsonl": rows.write_ndjson, "parquet": rows.write_parquet}[kind](file)
-    first, again = (import_consents(engine, file, TERMS, progress=False) for _ in range(2))
+    first, again = (import_consents(engine, file, TERMS, "test", progress=False) for _ in range(2))
     assert (first.read, first.new, first.same) == (4, 4, 0)
     assert (again.new, again.same, again.reasons.total()) == (0, 4, 0)
     assert said(engine, "kim", "service") == (True, 1)
@@ -80,6 +80,8 @@ def test_what_is_no_word_is_quarantined_and_the_rest_is_recorded(engine, tmp_pat
     report = take_in(engine, tmp_path, [word("lee"), row, word("choi")])
     assert (report.read, report.new, report.reasons.total()) == (3, 2, 1)
     (kept,) = held(engine, 5)
+    assert take_in(engine, tmp_path, [word("lee"), row, word("choi")]).reasons.total() == 1
+    assert held(engine, 5) == [kept], "again adds nothing"
     assert (kept.source, kept.kind, kept.failure) == (FILE, "consent", failure)
     assert says in kept.reason
     assert json.loads(kept.body) == {"file": "consents.jsonl", "row": 2, "consent": row}
@@ -120,6 +122,6 @@ def test_a_file_with_another_column_is_refused_before_anything_is_written(engine
     file = tmp_path / "c.csv"
     file.write_text("user_id,purpose,granted,agreed\nkim,training,yes,1\n")
     with pytest.raises(DatasetError, match="has a column 'agreed'"):
-        import_consents(engine, file, TERMS, progress=False)
+        import_consents(engine, file, TERMS, "test", progress=False)
     with engine.connect() as connection:
         assert connection.execute(select(func.count()).select_from(consents)).scalar_one() == 0

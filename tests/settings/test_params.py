@@ -42,6 +42,17 @@ def test_a_missing_or_torn_file_says_what_to_do(tmp_path):
         load_params(tmp_path / "params.yaml")
 
 
+def test_the_environment_s_terms_stand_before_those_of_the_file(monkeypatch):
+    shipped = load_params(ROOT / "params.yaml").privacy
+    monkeypatch.setenv("RECLOOP_TERMS", '{"service": 7}')
+    found = load_params(ROOT / "params.yaml").privacy
+    assert found.terms.model_dump() == shipped.terms.model_dump() | {"service": 7}
+    assert found.keep_days == shipped.keep_days
+    monkeypatch.setenv("RECLOOP_TERMS", '{"survice": 7}')
+    with pytest.raises(ParamsError, match="survice"):
+        load_params(ROOT / "params.yaml")
+
+
 def test_places_follow_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("RECLOOP_HOME", str(tmp_path / "here"))
     monkeypatch.setenv("RECLOOP_TOKEN", "s3cret")

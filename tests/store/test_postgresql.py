@@ -16,7 +16,7 @@ from recloop.store import (
     snapshot,
     write,
 )
-from recloop.store.engine import in_transaction
+from recloop.store.engine import MANY, in_transaction, insert_new
 from recloop.store.snapshot import watermark, write_snapshot
 from recloop.store.tables import events, impressions, items, users
 from tests.postgres import Absent, Cluster
@@ -184,6 +184,39 @@ def test_what_is_acknowledged_survives_a_server_that_is_killed():
         assert {f"e{n}" for n in told} <= kept
     finally:
         cluster.stop()
+
+
+ODD = ("", " ", "\x1e", "\x1f", "a\x1fb", "\\", "\\N", "NULL", "{a,b}", "'", '"', "한글", "\n", None)
+
+
+@pytest.mark.parametrize("odd", [ODD, [text for text in ODD if not text or text.isprintable()]])
+def test_many_rows_come_back_as_they_went_in_whatever_they_hold(engine, odd):
+    rows = [
+        {"user_id": f"u{n}", "age": n or None, "sex": None, "region": region, "attributes": "{}",
+         "created_at": 2**62 - n}
+        for n, region in enumerate(odd * (MANY // len(odd) + 1))
+    ]  # fmt: skip
+    again = [row | {"region": "other"} for row in rows[::2]]
+    with engine.begin() as connection:
+        new = insert_new(connection, users, rows + again, [users.c.user_id])
+        assert new == {(row["user_id"],) for row in rows}
+        assert insert_new(connection, users, again, [users.c.user_id]) == set()
+        found = connection.execute(select(users)).mappings()
+        assert {row["user_id"]: dict(row) for row in found} == {row["user_id"]: row for row in rows}
+
+
+def test_many_rows_keep_numbers_and_truth_values_to_the_bit(engine):
+    values = [0.1, 1 / 3, 1e300, -0.0, 5e-324, 2.0**53] * 4
+    shown = [
+        {"request_id": f"r{n}", "position": n, "user_id": "u", "item_id": "i", "propensity": value,
+         "policy": "p", "slot": "", "device": "d", "partial": n % 2 == 0, "ts": n, "traffic": None}
+        for n, value in enumerate(values)
+    ]  # fmt: skip
+    with engine.begin() as connection:
+        insert_new(connection, impressions, shown, [impressions.c.request_id])
+        found = connection.execute(select(impressions).order_by(impressions.c.position)).mappings()
+        kept = [{name: row[name] for name in shown[0]} for row in found]
+    assert repr(kept) == repr(shown)
 
 
 def test_free_text_that_postgresql_cannot_hold_is_kept_without_it(new_store):

@@ -1,13 +1,15 @@
 """The store keeps what it acknowledged, once, and shows no personal data on the disk."""
 
+import asyncio
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from recloop.schema import Event, Impression, Item, User
 from recloop.schema.arrow import TABLES
@@ -28,6 +30,9 @@ from recloop.store import (
 from recloop.store.log import Rows, write_all
 from recloop.store.parts import tree_hash
 from recloop.store.snapshot import watermark, write_snapshot
+from recloop.store.tables import events
+
+ALONE = {"sqlite": "delete from events", "postgresql": "lock table events"}  # nobody else can write
 
 
 @pytest.fixture
@@ -113,11 +118,11 @@ def test_a_changed_price_is_a_new_version(engine):
 def test_concurrent_writers_lose_nothing(engine):
     with Writer(engine) as writer:
 
-        def work(start):
+        async def work(start):
             for n in range(start, start + 50):
-                writer.submit([impression(n)], [click(n)]).result(timeout=100)
+                await asyncio.wait_for(writer.submit([impression(n)], [click(n)]), 100)
 
-        threads = [threading.Thread(target=work, args=(100 * t,)) for t in range(8)]
+        threads = [threading.Thread(target=asyncio.run, args=(work(100 * t),)) for t in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -129,15 +134,53 @@ def test_concurrent_writers_lose_nothing(engine):
 def test_one_bad_batch_does_not_fail_its_neighbours(engine):
     bad = Refused("test", "event", "x" * 10, None)
     object.__setattr__(bad, "reason", None)  # the database refuses NULL
+
+    async def three(writer):
+        given = [{"acts": [click(1)]}, {"refused": [bad]}, {"acts": [click(2)]}]
+        written = asyncio.gather(*[writer.submit(**rows) for rows in given], return_exceptions=True)
+        return await asyncio.wait_for(written, 100)
+
     with Writer(engine) as writer:
-        results = [
-            writer.submit(acts=[click(1)]),
-            writer.submit(refused=[bad]),
-            writer.submit(acts=[click(2)]),
-        ]
-        assert [results[0].result(100).new, results[2].result(100).new] == [1, 1]
-        with pytest.raises(Exception, match=r"NOT NULL|not-null"):
-            results[1].result(100)
+        one, refused, two = asyncio.run(three(writer))
+    assert (one.new, two.new) == (1, 1)
+    with pytest.raises(Exception, match=r"NOT NULL|not-null"):
+        raise refused
+
+
+def test_who_gives_up_before_the_turn_comes_gets_nothing_written_and_the_others_do(engine):
+    async def four(writer):
+        with engine.begin() as connection:
+            connection.execute(text(ALONE[engine.dialect.name]))
+            first = writer.submit(acts=[click(1)])
+            await asyncio.to_thread(until_taken, writer)
+            waiting = [writer.submit(acts=[click(n)]) for n in (2, 3, 4)]
+            waiting[1].cancel()
+        return await asyncio.wait_for(asyncio.gather(first, waiting[0], waiting[2]), 100)
+
+    with Writer(engine) as writer:
+        assert [taken.new for taken in asyncio.run(four(writer))] == [1, 1, 1]
+    with engine.connect() as connection:
+        assert set(connection.execute(select(events.c.event_id)).scalars()) == {"e1", "e2", "e4"}
+
+
+def until_taken(writer):
+    while not writer._jobs.empty():
+        time.sleep(0.01)
+
+
+def test_a_loop_that_has_ended_stops_no_writer(engine):
+    async def leave(writer):
+        writer.submit(acts=[click(1)])
+
+    async def wait(writer):
+        return await asyncio.wait_for(writer.submit(acts=[click(2)]), 100)
+
+    with Writer(engine) as writer:
+        with engine.begin() as connection:
+            connection.execute(text(ALONE[engine.dialect.name]))
+            asyncio.run(leave(writer))
+        assert asyncio.run(wait(writer)).new == 1
+    assert watermark(engine).events == 2
 
 
 def test_of_callers_who_bring_the_same_row_at_once_the_first_is_told_that_it_was_new(engine):
@@ -148,12 +191,14 @@ def test_of_callers_who_bring_the_same_row_at_once_the_first_is_told_that_it_was
 
 
 def test_a_full_queue_says_so(engine):
-    alone = "delete from events" if engine.dialect.name == "sqlite" else "lock table events"
+    async def flood(writer):
+        for n in range(600):
+            writer.submit(acts=[click(n)])
+
     with Writer(engine, capacity=1) as writer, engine.begin() as connection:
-        connection.execute(text(alone))  # nobody else can write
+        connection.execute(text(ALONE[engine.dialect.name]))
         with pytest.raises(Busy):
-            for n in range(600):
-                writer.submit(acts=[click(n)])
+            asyncio.run(flood(writer))
 
 
 def test_what_cannot_be_opened_says_what_to_check(tmp_path):
@@ -163,13 +208,15 @@ def test_what_cannot_be_opened_says_what_to_check(tmp_path):
 
 
 CHILD = """
-import sys
+import asyncio, sys
 from recloop.schema import Event
 from recloop.store import Writer, open_store
-with Writer(open_store(sys.argv[1])) as writer:
+async def tell(writer):
     for n in range(100_000):
-        writer.submit(acts=[Event(event_id=f"e{n}", user_id="u", item_id="a", kind="click", ts=n)]).result()
+        await writer.submit(acts=[Event(event_id=f"e{n}", user_id="u", item_id="a", kind="click", ts=n)])
         print(n, flush=True)
+with Writer(open_store(sys.argv[1])) as writer:
+    asyncio.run(tell(writer))
 """
 
 

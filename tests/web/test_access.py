@@ -57,6 +57,7 @@ NEEDED = {  # what a reader of docs/security.md relies on, written down a second
         "/privacy/erase": FEEDBACK,
         "/consent": FEEDBACK,
         "/person/consents": FEEDBACK,
+        "/person/import-consents": PERSON,
         "/person/data": PERSON,
         "/person/export": PERSON,
         "/person/erase": PERSON,

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import resource
 import shutil
 import signal
 import tempfile
@@ -32,6 +31,7 @@ from recloop.market import Market, UserModel
 from recloop.policy import uniform_share, write_artefact
 from recloop.schema import Item
 from recloop.settings import Params
+from recloop.settings.memory import peak_memory
 
 REPORTS = 20  # points of the learning curve, and checkpoints
 GREEDY_PEOPLE = 400
@@ -270,7 +270,7 @@ def _report(params: Params, progress: Progress, reports: Path) -> dict[str, floa
         "steps_per_second": round(progress.env_steps / max(progress.seconds, 1e-9), 1),
         "final_return": progress.curve[-1]["mean_return"],
         "best_return": progress.best_return,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mb": peak_memory() // 2**20,
     }
     (reports / "training.json").write_text(json.dumps(figures, indent=1) + "\n")
     return figures

@@ -75,7 +75,7 @@ def import_(
     where, terms = places(), load_params().privacy.terms.model_dump()
     name = open_vault(where).pseudonym if where.accounts else None
     try:
-        report = import_consents(open_store(where.store), file, terms, name, progress=not json_)
+        report = import_consents(open_store(where.store), file, terms, _me(), name, progress=not json_)
     except DatasetError as error:
         stop(str(error))
     if json_:

@@ -4,7 +4,7 @@ Both are remembered, so that a request waits for no query but the person's first
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
@@ -106,6 +106,11 @@ class Door:
     def name(self, given: str, make: bool = False) -> str | None:
         """The name behind the door; None for an account that has no pseudonym. Blocks."""
         return given if self._vault is None else self._vault.pseudonym(given, make)
+
+    @property
+    def naming(self) -> Callable[[str, bool], str | None] | None:
+        """``name``; None where ids are names."""
+        return None if self._vault is None else self._vault.pseudonym
 
     def heed(self, people: Iterable[str]) -> None:
         """These have said something new: ask the store again."""

@@ -71,7 +71,7 @@ MOST = {
     "/events": 32,
     "/profiles": 32,
 } | items.MOST  # at once
-MOST |= dict.fromkeys(persons.SCOPES, 64)
+MOST |= persons.MOST
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -284,8 +284,8 @@ class Gateway:
             Problem: the store is busy, or cannot be written.
         """
         try:
-            done = asyncio.wrap_future(self._writer.submit(shown, acts, refused, met))
-            return await asyncio.wait_for(done, COMMIT_SECONDS)
+            written = self._writer.submit(shown, acts, refused, met)
+            return await asyncio.wait_for(written, COMMIT_SECONDS)
         except Busy as error:
             raise Problem(429, f"{error}: send it again later", later=True) from error
         except TimeoutError as error:

@@ -3,9 +3,11 @@
 from typing import Any
 
 from recloop.delivery.items_openapi import ITEM_PATHS, ITEM_SCHEMAS
+from recloop.delivery.persons import MOST_WORDS
 from recloop.intake.profiles import Motion
 from recloop.serving.messages import IDENTIFIER
 from recloop.serving.openapi import CONFLICT, DOCUMENT, GUARDED, WRONG, refusals
+from recloop.store import PURPOSES
 
 SLOT: dict[str, Any] = dict(DOCUMENT)
 
@@ -145,11 +147,59 @@ def _person(
     }
 
 
+_WORD = {
+    "type": "object",
+    "properties": {
+        "user_id": _NAME,
+        "purpose": {"enum": list(PURPOSES)},
+        "granted": {"type": "boolean"},
+        "version": {"type": "integer", "minimum": 1},
+        "ts": {"type": "integer", "minimum": 0, "description": "microseconds since 1970, UTC; else now"},
+    },
+    "required": ["user_id", "purpose", "granted"],
+    "additionalProperties": False,
+}
+_IMPORT = {
+    "summary": "Words of many people, recorded when it answers. Bad ones are quarantined and named",
+    "security": [{"token": []}],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "array", "items": _WORD, "maxItems": MOST_WORDS},
+                "example": [
+                    {"user_id": "kim", "purpose": "training", "granted": False, "ts": 1760104536000000}
+                ],
+            }
+        },
+    },
+    "responses": {
+        "200": _result(
+            {
+                "new": {"type": "integer"},
+                "same": {"type": "integer"},
+                "refused": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "row": {"type": "integer"},
+                            "field": {"type": "string"},
+                            "reason": {"type": "string"},
+                        },
+                    },
+                },
+            }
+        ),
+        **refusals(WRONG | LATER),
+    },
+}
 _PERSON = {
     "/person/consents": _person(
         "What a person agrees to, by purpose; without words, what they have agreed to",
         {"consents": {"type": "object", "additionalProperties": {"type": "boolean"}}}, [], "200", {},
     ),
+    "/person/import-consents": {"post": _IMPORT},
     "/person/data": _person(
         "Personal data to be kept sealed, by field",
         {"fields": {"type": "object", "propertyNames": _FIELD, "additionalProperties": {"type": "string"}}},

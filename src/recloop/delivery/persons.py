@@ -17,6 +17,8 @@ from starlette.routing import Route
 from recloop.delivery.door import Door
 from recloop.delivery.problems import Problem, decoded, require_json
 from recloop.delivery.why import TEXTS, why
+from recloop.intake.consents import take_consents
+from recloop.intake.reasons import Unfit
 from recloop.serving.messages import Identifier
 from recloop.settings.tokens import FEEDBACK, PERSON
 from recloop.store import PURPOSES, StoreError, set_consents
@@ -24,16 +26,20 @@ from recloop.store.consent import SERVICE, allowed, words_of
 from recloop.store.erasure import begin
 from recloop.store.person import export, note_access
 from recloop.store.personal import seal_personal
+from recloop.store.statements import Heard
 from recloop.store.vault import Vault
 
-LIMIT = 1 << 16  # bytes of a body
+LIMIT, MANY_LIMIT = 1 << 16, 1 << 20  # bytes of a body, and of one with many words
+MOST_WORDS = 5000  # of one request, for whom others wait who write
 SCOPES = {
     "/person/consents": FEEDBACK,
+    "/person/import-consents": PERSON,
     "/person/data": PERSON,
     "/person/export": PERSON,
     "/person/erase": PERSON,
     "/person/why": PERSON,
 }
+MOST = dict.fromkeys(SCOPES, 64) | {"/person/import-consents": 4}  # requests at once
 
 
 class Whose(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,7 +73,7 @@ class Persons:
 
     def __init__(self, engine: Engine, door: Door, vault: Callable[[], Vault]) -> None:
         self._engine, self._door, self._vault = engine, door, vault
-        handlers = (self._consents, self._data, self._export, self._erase, self._why)
+        handlers = (self._consents, self._import, self._data, self._export, self._erase, self._why)
         self.routes = [
             Route(path, handler, methods=["POST"]) for path, handler in zip(SCOPES, handlers, strict=True)
         ]
@@ -87,6 +93,26 @@ class Persons:
             may = allowed(words, self._door.terms, assumed=False)
             said = {purpose: msgspec.to_builtins(word) for purpose, word in words.items()}
             return {"allowed": sorted(may), "words": said, "terms": self._door.terms}
+
+        return await _answer(act)
+
+    async def _import(self, request: Request) -> Response:
+        rows = decoded(_MANY, await require_json(request, MANY_LIMIT))
+        if len(rows) > MOST_WORDS:
+            raise Problem(413, f"{len(rows)} words in one request, {MOST_WORDS} at most", "body")
+
+        def act() -> dict:
+            terms, who = self._door.terms, _who(request)
+            became, new = take_consents(self._engine, rows, terms, who, "http", self._door.naming)
+            self._door.heed(new)
+            wrong = [(row, str(why)) for row, why in enumerate(became) if isinstance(why, Unfit)]
+            return {
+                "new": became.count(Heard.NEW),
+                "same": became.count(Heard.SAME),
+                "refused": [
+                    {"row": row, "field": why.partition(":")[0], "reason": why} for row, why in wrong
+                ],
+            }
 
         return await _answer(act)
 
@@ -157,4 +183,5 @@ async def _answer(act: Callable[[], dict], status: int = 200) -> Response:
 
 
 _WHOSE, _WORDS = msgspec.json.Decoder(Whose), msgspec.json.Decoder(Words)
+_MANY = msgspec.json.Decoder(list)
 _DATA, _QUESTION = msgspec.json.Decoder(Data), msgspec.json.Decoder(Question)

@@ -1,4 +1,4 @@
-"""Consents as another system holds them: a file of words, each of one person on one purpose."""
+"""Consents as another system holds them: a list or a file of words, each of one person on one purpose."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,11 +14,14 @@ from recloop.intake.reasons import Unfit, unfit
 from recloop.intake.rows import read_rows
 from recloop.schema import Failure, now_us
 from recloop.schema.records import Identifier, Micros, Record
-from recloop.store import Refused, append
+from recloop.store import Refused
+from recloop.store.person import note_access
+from recloop.store.quarantine import hold
 from recloop.store.statements import Heard, Statement, add_statements
 
 FILE = "consent-file"  # the source of what is refused
 Naming = Callable[[str, bool], str | None]
+Kept = Callable[[int, object], object]
 
 
 class Said(Record):
@@ -58,57 +61,89 @@ def parse_consents(
             yield place, unfit(error)
 
 
-def import_consents(
-    engine: Engine, path: Path, terms: Mapping[str, int], name: Naming | None = None, progress: bool = True
-) -> ConsentsReport:
-    """Record the words of a ``.csv``, ``.jsonl`` or ``.parquet`` file with the fields of ``Said``.
+def take_consents(
+    engine: Engine,
+    rows: Sequence[object],
+    terms: Mapping[str, int],
+    who: str,
+    source: str,
+    name: Naming | None = None,
+    kept: Kept = lambda _, body: body,
+) -> tuple[list[Heard | Unfit], set[str]]:
+    """Record the words of a batch; what became of each row, and the people who said something new.
 
-    Rows that are no words are quarantined with file, row and reason; so is a word that is older than what the
-    person said since. Importing again adds nothing.
+    Rows that are no words are quarantined with their reason; so is a word that is older than what the
+    person said since. The same batch again adds nothing.
 
     Args:
         terms: the version of the terms that holds, by purpose.
+        who: who brings them, for the access log.
+        source: of what is refused.
         name: the name behind the door of an account, made where the second argument says so; None: ids are
             names.
+        kept: a refused row as the quarantine keeps it, from its place and its body.
+    """
+    became: list[Heard | Unfit] = [Heard.SAME] * len(rows)
+    places, said = [], []
+    for place, one in parse_consents(rows, terms, now_us()):
+        if isinstance(one, Unfit):
+            became[place] = one
+        elif found := one.user_id if name is None else name(one.user_id, one.granted):
+            version = one.version or terms.get(one.purpose, 1)
+            places.append(place)
+            said.append(Statement(found, one.purpose, one.granted, version, one.ts))
+        # else a no of an account of which nothing is known: silence is a no
+    new = set()
+    for place, statement, heard in zip(places, said, add_statements(engine, said), strict=True):
+        became[place] = heard
+        if heard is Heard.NEW:
+            new.add(statement.user_id)
+        elif heard is Heard.OUTDATED:
+            became[place] = Unfit("ts: older than what the person said of it since", Failure.TOO_OLD)
+    refused = [
+        Refused(source, "consent", str(why), kept(place, _nameless(rows[place], name)), why.failure)
+        for place, why in enumerate(became)
+        if isinstance(why, Unfit)
+    ]
+    with engine.begin() as connection:
+        hold(connection, refused, once=True)
+    note_access(engine, who, "consents", *sorted(new))
+    return became, new
+
+
+def import_consents(
+    engine: Engine,
+    path: Path,
+    terms: Mapping[str, int],
+    who: str,
+    name: Naming | None = None,
+    progress: bool = True,
+) -> ConsentsReport:
+    """``take_consents`` of a ``.csv``, ``.jsonl`` or ``.parquet`` file with the fields of ``Said``.
 
     Raises:
         DatasetError: as ``read_rows``.
     """
     report = ConsentsReport()
     for rows in read_rows(path, Said.model_fields, progress):
-        wrong: dict[int, Unfit] = {}
-        places, said = [], []
-        for place, one in parse_consents(rows, terms, now_us()):
-            if isinstance(one, Unfit):
-                wrong[place] = one
-            elif found := one.user_id if name is None else name(one.user_id, one.granted):
-                version = one.version or terms.get(one.purpose, 1)
-                places.append(place)
-                said.append(Statement(found, one.purpose, one.granted, version, one.ts))
-            else:
-                report.same += 1  # a no of an account of which nothing is known: silence is a no
-        for place, heard in zip(places, add_statements(engine, said), strict=True):
-            if heard is Heard.OUTDATED:
-                wrong[place] = Unfit("ts: older than what the person said of it since", Failure.TOO_OLD)
-            report.new += heard is Heard.NEW
-            report.same += heard is Heard.SAME
-        append(engine, refused=_refused(wrong, rows, path, report.read, name))
+
+        def kept(place: int, body: object, before: int = report.read) -> object:
+            return {"file": path.name, "row": before + place + 1, "consent": body}
+
+        became, _ = take_consents(engine, rows, terms, who, FILE, name, kept)
         report.read += len(rows)
-        report.reasons.update(str(why) for why in wrong.values())
+        report.new += became.count(Heard.NEW)
+        report.same += became.count(Heard.SAME)
+        report.reasons.update(str(why) for why in became if isinstance(why, Unfit))
     return report
 
 
-def _refused(
-    wrong: Mapping[int, Unfit], rows: Sequence[object], path: Path, before: int, name: Naming | None
-) -> list[Refused]:
-    """The rows as they came, but that no account stands in them: its pseudonym does, where there is one."""
-    found = []
-    for place, why in sorted(wrong.items()):
-        body = rows[place]
-        if name is not None:
-            who = body.get("user_id") if isinstance(body, dict) else None
-            known = name(who, False) if isinstance(who, str) and 0 < len(who) <= 64 else None
-            body = body | {"user_id": known or "left out"} if isinstance(body, dict) else "left out"
-        kept = {"file": path.name, "row": before + place + 1, "consent": body}
-        found.append(Refused(FILE, "consent", str(why), kept, why.failure))
-    return found
+def _nameless(body: object, name: Naming | None) -> object:
+    """The row as it came, but that no account stands in it: its pseudonym does, where there is one."""
+    if name is None:
+        return body
+    if not isinstance(body, dict):
+        return "left out"
+    who = body.get("user_id")
+    known = name(who, False) if isinstance(who, str) and 0 < len(who) <= 64 else None
+    return body | {"user_id": known or "left out"}

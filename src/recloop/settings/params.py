@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from recloop.settings.places import Places
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -289,7 +291,7 @@ class Params(Section):
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
-    """Read and check params.yaml.
+    """Read and check params.yaml; where RECLOOP_TERMS is set, it stands before ``privacy.terms``.
 
     Raises:
         ParamsError: the file is missing, is not YAML, or has an entry that is unknown, missing or
@@ -305,7 +307,9 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     except YAMLError as error:
         raise ParamsError(f"{file} is not valid YAML: {error}") from error
     try:
-        return Params.model_validate(raw)
+        params = Params.model_validate(raw)
+        terms = TermsParams.model_validate(params.privacy.terms.model_dump() | Places().terms)  # type: ignore[call-arg]
+        return params.model_copy(update={"privacy": params.privacy.model_copy(update={"terms": terms})})
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
         raise ParamsError(f"{file} has entries that cannot be used:\n" + "\n".join(lines)) from error

@@ -46,7 +46,9 @@ class Places(BaseSettings):
     consent: Literal["required", "assumed"] = Field(
         "required", description="assumed: who has said nothing agrees, as where simulated people browse"
     )
-    terms: dict[str, int] = Field({}, description="of a slot: version of the terms that holds, by purpose")
+    terms: dict[str, int] = Field(
+        {}, description="version of the terms that holds, by purpose; before params.yaml, which no slot has"
+    )
 
     @property
     def store(self) -> str:

@@ -7,15 +7,16 @@ lost to a race is a compare-and-set or a unique key, which hold on both.
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import (
     URL,
-    Cast,
     Column,
     Connection,
     Engine,
+    Insert,
     String,
     Table,
     Text,
@@ -39,7 +40,8 @@ T = TypeVar("T")
 OPTIONS = "-c idle_in_transaction_session_timeout=60s"
 BROKEN = {"40P01", "40001"}  # a deadlock that the server broke; a serialisation that failed
 ATTEMPTS = 5
-MANY = 16  # rows, from which on arrays are faster than values
+MANY = 16  # rows, from which on one text for each column is faster than values
+SEPARATOR, NULL = "\x1f", "\x1e"  # in such a text
 BUSY_SECONDS = 15  # that SQLite waits for another who writes
 
 
@@ -175,26 +177,46 @@ def insert_or_ignore(connection: Connection, table: Table, rows: list[dict]) -> 
 def insert_new(connection: Connection, table: Table, rows: list[dict], keys: list[Column]) -> set[tuple]:
     """``insert_or_ignore``; returns the keys of those that went in.
 
-    SQLite gets the rows as values. PostgreSQL gets many rows as an array for each column: the statement is
-    then the same for any number of rows, so that client and server read it once.
+    SQLite gets the rows as values. PostgreSQL gets many rows as one text for each column, which it takes
+    apart itself: the statement is then the same for any number of rows, and making an array costs more.
     """
     if not rows:
         return set()
     rows = _in_order(table, rows)
-    statement = _insert(connection, table)
-    given: list[dict] | dict = rows
+    statement, given = _of_values(connection.dialect.name, table, *keys), rows
     if connection.dialect.name == "postgresql" and len(rows) >= MANY:
-        columns = [table.c[name] for name in rows[0]]
-        statement = statement.from_select(columns, select(*[func.unnest(_array(c)) for c in columns]))
-        given = {name: [row[name] for row in rows] for name in rows[0]}
-    result = connection.execute(statement.on_conflict_do_nothing().returning(*keys), given)
-    return {tuple(row) for row in result}
+        texts = {name: _joined([row[name] for row in rows]) for name in rows[0]}
+        if None not in texts.values():
+            statement, given = _of_texts(table, tuple(texts), *keys), [texts]
+    return {tuple(row) for row in connection.execute(statement, given)}
 
 
-def _array(column: Column) -> Cast:
-    """A parameter for all of a column's values. Text has no length here, which would cut what is too long."""
-    kind = Text() if isinstance(column.type, String) else column.type
-    return cast(bindparam(column.name), postgresql.ARRAY(kind))
+def _joined(values: list) -> str | None:
+    """The values in one text; None where one holds a separator."""
+    nulls = values.count(None)
+    if nulls == len(values):
+        return SEPARATOR.join([NULL] * nulls)
+    text = SEPARATOR.join([NULL if v is None else v if type(v) is str else str(v) for v in values])
+    return text if (text.count(SEPARATOR), text.count(NULL)) == (len(values) - 1, nulls) else None
+
+
+@cache
+def _of_values(dialect: str, table: Table, *keys: Column) -> Insert:
+    insert = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    return insert.on_conflict_do_nothing().returning(*keys)
+
+
+@cache
+def _of_texts(table: Table, names: tuple[str, ...], *keys: Column) -> Insert:
+    """Each column of one text. None has a length there, which would cut what is too long."""
+    values = []
+    for name in names:
+        taken_apart = func.string_to_array(bindparam(name, type_=Text()), SEPARATOR, NULL)
+        kind = table.c[name].type
+        array = taken_apart if isinstance(kind, String) else cast(taken_apart, postgresql.ARRAY(kind))
+        values.append(func.unnest(array))
+    insert = postgresql.insert(table).from_select(list(names), select(*values))
+    return insert.on_conflict_do_nothing().returning(*keys)
 
 
 def upsert(connection: Connection, table: Table, rows: list[dict]) -> None:

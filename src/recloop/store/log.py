@@ -105,25 +105,28 @@ def write_all(connection: Connection, callers: Sequence[Rows]) -> list[Taken]:
 
 def _dumped(row: Impression | Event) -> dict:
     """A row as the table has it; what a client says of its device is the only free text."""
-    found = row.model_dump(mode="json")
-    if isinstance(row, Arrival):
-        found["extra"] = json.dumps(row.extra, sort_keys=True) if row.extra else None
-    elif isinstance(row, Event):
-        found |= UNNOTED
-    elif "\0" in found["device"]:
-        found["device"] = found["device"].replace("\0", MISSING)
-    return found
+    if not isinstance(row, Event):
+        device = row.device.replace("\0", MISSING)
+        return vars(row) | {"device": device, "traffic": row.traffic and row.traffic.value}
+    kind = row.kind.value
+    if not isinstance(row, Arrival):
+        return vars(row) | UNNOTED | {"kind": kind}
+    extra = json.dumps(row.extra, sort_keys=True) if row.extra else None
+    return vars(row) | {"kind": kind, "traffic": row.traffic and row.traffic.value, "extra": extra}
 
 
 def _taken(caller: Rows, new: set[tuple]) -> Taken:
     """Which of the caller's rows are new; of the same row twice the first is."""
-    shown = {(row.request_id, row.position) for row in caller.shown} & new
+    shown = {(row.request_id, row.position) for row in caller.shown} & new if caller.shown else set()
     new -= shown
     outcomes = []
     for act in caller.acts:
         key = (act.event_id,)
-        outcomes.append(Outcome.NEW if key in new else Outcome.REPEATED)
-        new.discard(key)
+        if key in new:
+            new.remove(key)
+            outcomes.append(Outcome.NEW)
+        else:
+            outcomes.append(Outcome.REPEATED)
     return Taken(len(shown) + outcomes.count(Outcome.NEW), outcomes)
 
 

@@ -25,11 +25,12 @@ DAY = 86_400_000_000  # µs
 AT_ONCE = 5000  # rows of one transaction, so that nobody waits for long
 
 
-def note_access(engine: Engine, who: str, what: str, user_id: str) -> None:
-    """Write down that ``who`` (a token, or a user of the machine) did ``what`` with a person's data."""
-    row = {"who": who[:64], "what": what[:32], "user_id": user_id, "ts": now_us()}
-    with engine.begin() as connection:
-        connection.execute(accesses.insert(), row)
+def note_access(engine: Engine, who: str, what: str, *people: str) -> None:
+    """Write down that ``who`` (a token, or a user of the machine) did ``what`` with these people's data."""
+    row = {"who": who[:64], "what": what[:32], "ts": now_us()}
+    if people:
+        with engine.begin() as connection:
+            connection.execute(accesses.insert(), [row | {"user_id": one} for one in people])
 
 
 def export(engine: Engine, vault: Vault, user_id: str) -> dict:

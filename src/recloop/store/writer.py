@@ -2,14 +2,16 @@
 
 A caller's future is done when its rows are on disk, not before. Nothing waits for a timer: while
 one transaction commits, the next one gathers. Who gives up before the rows' turn comes cancels the future,
-and nothing is written.
+and nothing is written. A caller's loop is woken once for all of its callers in a transaction.
 """
 
+import asyncio
 import queue
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
@@ -26,10 +28,10 @@ class Busy(RuntimeError):
     """Too much waits to be written: the caller should be told to come back later."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Job:
     rows: Rows
-    done: Future[Taken] = field(default_factory=Future)
+    done: asyncio.Future[Taken]
 
 
 class Writer:
@@ -51,19 +53,21 @@ class Writer:
         acts: Sequence[Event] = (),
         refused: Sequence[Refused] = (),
         met: Sequence[Exposure] = (),
-    ) -> Future[Taken]:
-        """Queue rows; the future holds what became of them once they are committed.
+    ) -> asyncio.Future[Taken]:
+        """Queue rows; the future, of the loop that runs, holds what became of them once they are committed.
 
         Raises:
             Busy: too many rows wait.
         """
-        job = _Job(Rows(shown, acts, refused, met))
+        rows = Rows(shown, acts, refused, met)
+        count = len(rows)
         with self._counting:
-            if self._waiting and self._waiting + len(job.rows) > self._capacity:
+            if self._waiting and self._waiting + count > self._capacity:
                 raise Busy(f"{self._waiting} rows are waiting to be written")
-            self._waiting += len(job.rows)
-        self._jobs.put(job)
-        return job.done
+            self._waiting += count
+        done = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(rows, done))
+        return done
 
     def close(self) -> None:
         """Write what is queued and stop."""
@@ -98,19 +102,37 @@ class Writer:
 
         def write_begun(connection: Connection) -> list[Taken]:
             take_turn(connection)
-            begun[:] = [job for job in jobs if job.done.running() or job.done.set_running_or_notify_cancel()]
+            begun[:] = [job for job in jobs if not job.done.cancelled()]
             return write_all(connection, [job.rows for job in begun])
 
         try:
             results = in_transaction(self._engine, write_begun)
         except Exception as error:
-            failed = begun or [job for job in jobs if job.done.set_running_or_notify_cancel()]
+            failed = begun or jobs
             if len(failed) > 1 and not isinstance(error, OperationalError):
                 for job in failed:  # one bad batch must not fail its neighbours
                     self._commit([job])
-                return
-            for job in failed:
-                job.done.set_exception(error)
+            else:
+                _settle(failed, [error] * len(failed))
             return
-        for job, taken in zip(begun, results, strict=True):
-            job.done.set_result(taken)
+        _settle(begun, results)
+
+
+def _settle(jobs: Sequence[_Job], outcomes: Sequence[Taken | Exception]) -> None:
+    """Tell each loop at once what became of its callers' rows."""
+    by_loop = defaultdict(list)
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        by_loop[job.done.get_loop()].append((job.done, outcome))
+    for loop, settled in by_loop.items():
+        with suppress(RuntimeError):  # it is closed: nobody waits any more
+            loop.call_soon_threadsafe(_tell, settled)
+
+
+def _tell(settled: Sequence[tuple[asyncio.Future[Taken], Taken | Exception]]) -> None:
+    for done, outcome in settled:
+        if done.done():  # the caller gave up meanwhile
+            continue
+        if isinstance(outcome, Exception):
+            done.set_exception(outcome)
+        else:
+            done.set_result(outcome)
