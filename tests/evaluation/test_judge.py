@@ -230,11 +230,12 @@ def test_the_report_holds_what_was_measured(
     assert lift["low"] < lift["difference"] < lift["high"]
     with (tmp_path / "reports" / "value.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {(row["policy"], row["where"]) for row in rows} == {
-        (name, where) for name in names for where in ("user_model", "truth")
+    told = {tuple(row["policy"].split(", ")): float(row["value"]) for row in rows}
+    assert told == {
+        (name, where): pytest.approx(figures[where][name]["value"], abs=1e-5)
+        for name in names
+        for where in ("user_model", "truth")
     }
-    for row in rows:
-        assert float(row["value"]) == pytest.approx(figures[row["where"]][row["policy"]]["value"], abs=1e-5)
     page = (tmp_path / "reports" / "evaluation.html").read_text()
     assert figures["samples"][0]["slate"][0].replace("'", "&#x27;") in page
     assert set(figures["regret"]) == names

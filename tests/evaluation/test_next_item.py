@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from recloop.agents.sequence import Sizes
-from recloop.evaluation.next_item import bench, critic, figures, linear, neighbours
+from recloop.evaluation.next_item import bench, critic, figures, linear, neighbours, resampling
+from recloop.evaluation.next_item.bench import Result
 from recloop.evaluation.next_item.last_few import LastFew
 from recloop.evaluation.next_item.sequences import Log, TooLittleError, ndcg, ranks, read_log, weighted
 from recloop.intake.movielens import read_movielens
@@ -62,10 +64,10 @@ def test_one_hidden_item_of_the_last_few_is_the_protocol_of_one(tmp_path: Path) 
 def test_several_hidden_items_of_one_person_are_no_independent_draws() -> None:
     """Told five times the same of each person, one knows no more: means and intervals are as of once."""
     values, weight = np.random.default_rng(0).random((2, 50, 1)), np.ones((50, 1))
-    once = figures._interval("x", values, weight)
-    assert figures._interval("x", values.repeat(5, 2), weight.repeat(5, 1)) == pytest.approx(once)
+    once = resampling.interval("x", values, weight)
+    assert resampling.interval("x", values.repeat(5, 2), weight.repeat(5, 1)) == pytest.approx(once)
     spread = values - np.array([1.0, 0.0, -1.0, 2.0, -2.0])  # the mean of each person stays
-    assert figures._interval("x", spread, weight.repeat(5, 1)) == pytest.approx(once)
+    assert resampling.interval("x", spread, weight.repeat(5, 1)) == pytest.approx(once)
 
 
 def test_ranks_by_hand() -> None:
@@ -141,6 +143,63 @@ def test_the_critic_finds_who_likes_what() -> None:
     assert ((blind > 0.5) == truth).mean() < 0.6
 
 
+def test_the_bound_for_many_ratios_is_that_of_a_mean() -> None:
+    """Of a mean to what does not vary: mean - z s / sqrt(n), with z of Bonferroni's share of 2.5 %."""
+    values, weight = 1 + np.random.default_rng(1).random((1, 4000, 1)), np.ones((4000, 1))
+    for compared in (1, 20):
+        z = stats.norm.isf(0.025 / compared)
+        expected = values.mean() - z * values.std() / 4000**0.5
+        found = resampling.at_least(values, np.ones(values.shape), weight, compared)
+        assert found == pytest.approx(expected, abs=0.1 * z * values.std() / 4000**0.5)
+
+
+def tastes(seed: int, taste: bool) -> tuple[Log, list[Result]]:
+    """Half of the people like even items, the others odd ones, or everybody by chance; and what imitates:
+    scores that put what comes next among the first dozen, not knowing what is liked."""
+    rng = np.random.default_rng(seed)
+    rows = [rng.permutation(40)[:25] for _ in range(400)]
+    by_taste = [((row + person) % 2 == 0).astype(float) for person, row in enumerate(rows)]
+    log = Log(rows, by_taste if taste else [rng.integers(0, 2, 25).astype(float) for _ in rows], 40)
+    mine = []
+    for _ in range(2):
+        scores = {}
+        for part in ("validation", "test"):
+            scores[part] = rng.normal(0, 0.3, (400, 40)).astype(np.float32)
+            scores[part][np.arange(400), log.hidden(part)[0]] += 0.3
+        mine.append(Result(scores["validation"], scores["test"], {}, 0.0))
+    return log, mine
+
+
+def test_a_head_is_taken_where_it_surely_lifts_what_is_liked(tmp_path: Path) -> None:
+    log, ours = tastes(0, taste=True)
+    one = bench.Bench(log, {}, tmp_path)
+    for seed in range(2):
+        scores, chosen = one._reinforced(ours, seed)
+        assert chosen["beta"] > 0
+        before, after = one.score(ours[seed].test, "test"), one.score(scores["test"], "test")
+        assert after[1] > 1.1 * before[1]
+
+
+def test_no_head_is_taken_where_nothing_tells_what_is_liked(tmp_path: Path) -> None:
+    """Of nine critics and all betas one or another looks better by chance."""
+    taken = []
+    for world in range(5):
+        log, ours = tastes(world, taste=False)
+        scores, chosen = bench.Bench(log, {}, tmp_path)._reinforced(ours, 1)
+        taken.append(chosen["beta"])
+        if not chosen["beta"]:
+            np.testing.assert_array_equal(scores["test"], ours[1].test)
+    assert taken.count(0.0) >= 4
+
+
+def test_the_safest_head_is_taken_not_the_greediest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two betas lift surely; the smaller one lifts less, and costs no hits."""
+    log, ours = tastes(0, taste=True)
+    monkeypatch.setattr(critic, "BETAS", (0.25, 40.0))
+    one = bench.Bench(log, {}, tmp_path)
+    assert one._reinforced(ours, 0)[1]["beta"] == 0.25
+
+
 def test_what_was_learnt_is_kept_and_another_log_begins_anew(tmp_path: Path) -> None:
     sizes = {"bce": TINY, "softmax": TINY}
     log = walk(3)
@@ -162,8 +221,7 @@ def test_what_was_learnt_is_kept_and_another_log_begins_anew(tmp_path: Path) -> 
     assert rows["sasrec_bce"]["ratio"] == rows["sasrec_bce"]["ratio_low"] == 1
     for row in rows.values():
         assert row["ndcg_low"] <= row["ndcg"] <= row["ndcg_high"]
-    score = first.score(found["ours_reinforced"][0].validation)
-    assert score[0] >= first.score(found["ours"][0].validation)[0]  # none is taken that loses there
+    assert len({tuple(one.chosen.items()) for one in found["ours_reinforced"]}) == 1  # one head for all seeds
 
 
 def test_the_test_items_change_nothing_that_is_chosen(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_the_page_says_what_the_figures_say() -> None:
         "0.125",
         "0.0625",
         "too few plain",
-        "no-data",
+        "No estimate by",
         "0.25",
         "3 of 9 training rows",
         "-1.00 against",
@@ -138,6 +138,52 @@ def test_the_page_says_what_the_figures_say() -> None:
     worse = copy.deepcopy(calm)
     worse["lift"]["myopic"] = {"difference": -2.0, "low": -3.0, "high": -1.0}
     assert warnings(worse) == ["worse than myopic by 2.00 a session"]
+
+
+def test_the_worst_comes_first_and_nothing_is_left_out() -> None:
+    row = figures()["slices"][0]
+    many = [
+        row | {"value": f"kind {n}", "difference": -n, "low": -n - 1.0, "high": 1.0 - n, "p": 10.0**-n}
+        for n in range(3, 13)
+    ]
+    given = figures() | {"slices": many, "lift": {"myopic": {"difference": -2.0, "low": -3.0, "high": -1.0}}}
+    said = warnings(given)
+    assert said[0] == "worse than myopic by 2.00 a session"
+    assert [text.split(" (")[0] for text in said[1:]] == [f"device kind {n}" for n in range(12, 2, -1)]
+    assert "p < 0.001 after" in said[1]
+    assert "p = 0.001 after" in said[-1]
+    text = page(given, [])
+    shown, _, hidden = text.partition("<details>")
+    assert said[5].replace("<", "&lt;") in shown
+    assert "5 more" in hidden
+    for one in said[6:]:
+        assert one.replace("<", "&lt;") in hidden
+
+
+def test_slices_that_lose_and_those_of_too_few_people_stand_out() -> None:
+    rows = re.findall(r"<tr[^>]*><td>device</td>.*?</tr>", page(figures(), []))
+    assert [row.startswith('<tr class="bad">') for row in rows] == [True, False]
+    assert rows[1].startswith('<tr class="soft">')
+    assert rows[1].endswith("<td>too few</td></tr>")
+
+
+def test_one_reason_is_given_once_for_all_that_it_refuses() -> None:
+    given = figures()
+    given["off_policy"]["policy"] |= {
+        "ips": {"outcome": "no-data", "why": "too few plain", "rows": 3},
+        "snips": {"outcome": "no-data", "why": "no overlap", "rows": 3},
+        "diagnostics": {"outcome": "ok", "overlap": 0.5},
+    }
+    text = page(given, [])
+    assert "<li>dr, ips: too few plain</li><li>snips: no overlap</li>" in text
+    assert text.count("too few plain") == 1
+    assert "diagnostics" in text
+
+
+def test_numbers_of_a_column_have_as_many_decimals() -> None:
+    text = table([{"a": 11.0, "n": 238.0, "p": 1e-9}, {"a": 0.1234, "n": 2.0, "p": 0.25}])
+    for part in ("11.00", "0.12", "238", "2", "&lt; 0.001", "0.250"):
+        assert f"<td>{part}</td>" in text, part
 
 
 def test_any_shape_of_estimates_becomes_rows() -> None:

@@ -165,6 +165,17 @@ def test_each_world_gets_its_verdict(outcome, world_, looks):
         assert len(found.hurt["bigger"]) == 1
 
 
+def test_a_look_that_is_due_and_was_not_taken_is_named():
+    """As in a glance at the dashboard, which tests nothing."""
+    here = standing().model_copy(update={"state": "stopped"})
+    for people, due in ((100, False), (125, True)):
+        found, look = judge(here, *world((0.3, 0.33), people=(people, people)))
+        assert look is None
+        assert found.next_look == 250
+        assert ("look at 250 people is due" in sentences(found, "en")["bigger"]) == due
+        assert ("250명에서 할 판정 차례" in sentences(found, "ko")["bigger"]) == due
+
+
 def test_other_metrics_are_told_and_decide_nothing():
     people, samples = world((0.3, 0.3), buyers=(0.4, 0.1), dismissals=(0.4, 0.1))
     here = standing(*LATER, guardrails=(), others=("buyers", "dismissals_per_request"))

@@ -66,8 +66,9 @@ def differences(rows: Sequence[dict[str, Any]], rival: str) -> Figure:
     if len(shown):
         axis.errorbar(middle, at, xerr=error, fmt="none", ecolor=colours)  # type: ignore[arg-type]
         axis.scatter(middle, at, c=colours, s=14, zorder=3)
-    names = [f"{row['by']}: {row['value']} ({row['people']})" for row in shown]
+    names = [f"{row['by']}: {row['value']} ({row['people']:,})" for row in shown]
     axis.set_yticks(at, names)
+    axis.margins(y=0.02)
     axis.axvline(0, color="#999999", linewidth=1)
     axis.set_xlabel(f"mean return, policy minus {rival.replace('_', ' ')}")
     axis.spines[["top", "right"]].set_visible(False)
@@ -80,7 +81,8 @@ def curve(points: Sequence[tuple[float, float]]) -> Figure:
     axis = figure.subplots()
     steps, means = zip(*points, strict=True) if points else ((), ())
     axis.plot(steps, means, marker=".", color=COLOURS[LEARNED])
-    axis.set(xlabel="env steps or rows", ylabel="mean return of a session (greedy, in training)")
+    axis.set(xlabel="env steps or rows", ylabel="mean return of a session\n(greedy, in training)")
+    axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -3,13 +3,17 @@
 Whatever comes from data (titles, categories, devices) passes ``html.escape``.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from recloop.evaluation import charts
-from recloop.evaluation.charts import TITLES, as_svg, label, places
+from recloop.evaluation.charts import as_svg, label, places
 
+AT_ONCE = 6  # warnings that are seen at once
+WORDY = 24  # letters above which a column is text
+LEAST_P = 0.001  # below which the size of a p value says nothing more
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--rule:#d5d9de;--soft:#5d6770;--bad:#b03a00;
 --box:#f4f6f8}
@@ -18,15 +22,18 @@ STYLE = """
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:60rem;padding:1rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);
 background:var(--paper)}
-h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .4rem;border-top:1px solid var(--rule);
-padding-top:.8rem}
+h1{font-size:1.5rem;margin:.2rem 0;overflow-wrap:anywhere}
+h2{font-size:1.25rem;margin:2rem 0 .4rem;border-top:1px solid var(--rule);
+padding-top:.8rem}h3{font-size:1rem;margin:1.2rem 0 .3rem}summary{cursor:pointer}
 p,li{max-width:45rem}.soft{color:var(--soft)}.bad{color:var(--bad);font-weight:600}
 .note{background:var(--box);border-left:4px solid var(--rule);padding:.5rem .8rem;margin:.6rem 0}
 .note.warn{border-color:var(--bad)}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.9rem;margin:.4rem 0;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}td.text{text-align:left;white-space:normal;min-width:14rem}
-svg{display:block;max-width:100%;height:auto;margin:.5rem 0}
+th:first-child,td:first-child{text-align:left}.text{text-align:left;white-space:normal;min-width:14rem}
+tr.bad{color:var(--bad)}tr.bad td{font-weight:600}tr.soft{color:var(--soft)}
+svg{display:block;width:100%;max-width:38rem;height:auto;margin:.5rem 0}
 """
 
 
@@ -55,27 +62,32 @@ def page(figures: Mapping[str, Any], curve: Sequence[tuple[float, float]]) -> st
 
 
 def warnings(figures: Mapping[str, Any]) -> list[str]:
-    """What a person should know before anything else, one sentence each."""
-    found = []
+    """What a person should know before anything else, one sentence each: the whole, then the worst slice."""
+    found = [
+        f"worse than {label(name, '')} by {-gap['difference']:.2f} a session"
+        for name, gap in figures.get("lift", {}).items()
+        if gap["high"] < 0
+    ]
     rival = label(str(figures.get("rival", "")), "")
-    for row in figures.get("slices", []):
-        if row["loses"]:
-            found.append(
-                f"{row['by']} {row['value']} ({row['people']} people): {row['difference']:+.2f} against"
-                f" {rival}, {row['low']:+.2f} to {row['high']:+.2f}, p = {row['p']:.2g} after Holm"
-            )
-    for name, gap in figures.get("lift", {}).items():
-        if gap["high"] < 0:
-            found.append(f"worse than {label(name, '')} by {-gap['difference']:.2f} a session")
-    return found
+    lost = [row for row in figures.get("slices", []) if row["loses"]]
+    return found + [
+        f"{row['by']} {row['value']} ({row['people']:,} people): {row['difference']:+.2f} against {rival},"
+        f" {row['low']:+.2f} to {row['high']:+.2f}, p {_chance(row['p'])} after Holm"
+        for row in sorted(lost, key=lambda row: row["difference"])
+    ]
+
+
+def _chance(p: float) -> str:
+    return f"= {p:.3f}" if p >= LEAST_P else f"< {LEAST_P}"
 
 
 def _warnings(figures: Mapping[str, Any]) -> list[str]:
-    found = warnings(figures)
+    found = [f"<li>{escape(text)}</li>" for text in warnings(figures)]
     if not found:
         return ['<p class="note">No baseline is better, and no slice of people loses.</p>']
-    items = "".join(f"<li>{escape(text)}</li>" for text in found)
-    return [f'<div class="note warn"><b class="bad">Look at this first</b><ul>{items}</ul></div>']
+    head, more = "".join(found[:AT_ONCE]), "".join(found[AT_ONCE:])
+    rest = f"<details><summary>{len(found) - AT_ONCE} more</summary><ul>{more}</ul></details>" if more else ""
+    return [f'<div class="note warn"><b class="bad">Look at this first</b><ul>{head}</ul>{rest}</div>']
 
 
 def _value(figures: Mapping[str, Any], algorithm: str) -> list[str]:
@@ -85,7 +97,7 @@ def _value(figures: Mapping[str, Any], algorithm: str) -> list[str]:
             {"policy": label(name, algorithm)} | dict(row)
             for name, row in sorted(figures[place].items(), key=lambda row: -row[1]["value"])
         ]
-        parts += [f"<h3>{escape(TITLES[place])}</h3>", as_svg(charts.values, figures, [place]), table(rows)]
+        parts += [as_svg(charts.values, figures, [place]), table(rows)]
     if "regret" in figures:
         rows = [{"policy": label(n, algorithm)} | dict(row) for n, row in figures["regret"].items()]
         parts += [
@@ -101,12 +113,13 @@ def _slices(figures: Mapping[str, Any]) -> list[str]:
     if not rows:
         return []
     rival = str(figures["rival"])
-    shown = [dict(row) | {"loses": "loses" if row["loses"] else ""} for row in rows]
+    words = ["loses" if row["loses"] else "too few" if row["p"] is None else "" for row in rows]
+    marks = [{"loses": "bad", "too few": "soft"}.get(word, "") for word in words]
     return [
         f"<h2>For whom</h2><p>Policy minus {escape(label(rival, ''))}, person by person. Each interval is of"
-        " its slice alone; p is adjusted for all slices (Holm).</p>",
+        " its slice alone; p is adjusted for all slices (Holm). Slices of too few people are not tested.</p>",
         as_svg(charts.differences, rows, rival),
-        table(shown),
+        table([dict(row) | {"loses": word} for row, word in zip(rows, words, strict=True)], marks),
     ]
 
 
@@ -127,7 +140,18 @@ def _off_policy(figures: Mapping[str, Any], algorithm: str) -> list[str]:
     parts = ["<h2>Off-policy estimates</h2><p>Reward per request on the held-out people's log.</p>"]
     for name, found in figures.get("off_policy", {}).items():
         rows = [{"estimate": path} | leaf for path, leaf in leaves(found)]
-        parts += [f"<h3>{escape(label(name, algorithm))}</h3>", table(rows)]
+        parts.append(f"<h3>{escape(label(name, algorithm))}</h3>")
+        refused: dict[str, list[str]] = {}
+        for row in rows:
+            if row.get("why") and row.get("outcome") == "no-data":
+                refused.setdefault(str(row["why"]), []).append(str(row["estimate"]))
+        reasons = "".join(
+            f"<li>{escape(', '.join(which))}: {escape(why)}</li>" for why, which in refused.items()
+        )
+        parts += [f'<div class="note">No estimate by<ul>{reasons}</ul></div>'] if reasons else []
+        checked = [row for row in rows if row["estimate"].startswith("diagnostics")]
+        given = [row for row in rows if "value" in row]
+        parts += [table(part) for part in (given, checked) if part]
     return parts
 
 
@@ -152,24 +176,41 @@ def leaves(tree: Mapping[str, Any], path: str = "") -> list[tuple[str, dict[str,
     return found
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table of all the columns that any row has."""
+def table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str] = ()) -> str:
+    """A table of all the columns that any row has; ``classes`` are the rows' styles."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(_cell(row.get(name)) for name in names)}</tr>" for row in rows)
+    columns = [_column(name, [row.get(name) for row in rows]) for name in names]
+    styles = [' class="text"' if max(map(len, column), default=0) > WORDY else "" for column in columns]
+    head = "".join(
+        f"<th{style}>{escape(name.replace('_', ' '))}</th>" for name, style in zip(names, styles, strict=True)
+    )
+    body = ""
+    for at, mark in enumerate(classes or [""] * len(rows)):
+        cells = (f"<td{s}>{escape(c[at])}</td>" for c, s in zip(columns, styles, strict=True))
+        body += f'<tr class="{mark}">{"".join(cells)}</tr>' if mark else f"<tr>{''.join(cells)}</tr>"
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "<td>–</td>"
-    if isinstance(value, bool | int):
-        return (
-            f"<td>{value:,}</td>" if not isinstance(value, bool) else f"<td>{'yes' if value else 'no'}</td>"
-        )
-    if isinstance(value, float):
-        return f"<td>{value:,.0f}</td>" if abs(value) >= 1000 else f"<td>{value:.4g}</td>"
-    if isinstance(value, Mapping | list | tuple):
-        value = "; ".join(map(str, value.items() if isinstance(value, Mapping) else value))
-    text = escape(str(value))
-    return f'<td class="text">{text}</td>' if len(text) > 24 else f"<td>{text}</td>"
+def _column(name: str, values: Sequence[Any]) -> list[str]:
+    """What a column's cells say: its largest number with four digits, the others with as many decimals."""
+    sizes = [abs(x) for x in values if isinstance(x, float) and math.isfinite(x) and x]
+    whole = all(size.is_integer() for size in sizes)
+    decimals = 0 if whole else max(0, 3 - math.floor(math.log10(max(sizes))))
+    return [_cell(name, value, decimals) for value in values]
+
+
+def _cell(name: str, value: Any, decimals: int) -> str:
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return _chance(value).removeprefix("= ") if name == "p" else f"{value:,.{decimals}f}"
+        case Mapping():
+            return "; ".join(map(str, value.items()))
+        case list() | tuple():
+            return "; ".join(map(str, value))
+    return str(value)

@@ -121,11 +121,11 @@ def write_report(figures: dict[str, Any], folder: Path, curve: Path | None = Non
     text = json.dumps(figures, indent=1, allow_nan=False)
     (folder / "evaluation.json").write_text(text + "\n")
     values = [
-        (name, *(round(row[key], 6) for key in ("value", "low", "high")), where)
+        (f"{name}, {where}", *(round(row[key], 6) for key in ("value", "low", "high")))
         for where in places(figures)
         for name, row in figures[where].items()
     ]
-    _table(folder / "value.csv", ("policy", "value", "low", "high", "where"), values)
+    _table(folder / "value.csv", ("policy", "value", "low", "high"), values)
     parts = [(f"{r['by']}: {r['value']}", r["difference"], r["low"], r["high"]) for r in figures["slices"]]
     _table(folder / "slices.csv", ("slice", "difference", "low", "high"), parts)
     charts.save_values(figures, folder / "evaluation.png")

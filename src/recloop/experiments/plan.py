@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import samplesize_proportions_2indep_onetail
 
@@ -125,6 +126,10 @@ def plot(plans: Sequence[Plan], given: Assumptions, path: Path) -> None:
         functions=(lambda d: np.multiply(d, given.per_day), lambda n: np.divide(n, given.per_day)),
     )
     right.set_ylabel("people")
+    for scale in (axis.yaxis, right.yaxis):
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_formatter("{x:,.0f}")
+        scale.set_minor_formatter(NullFormatter())
     axis.legend(frameon=False)
     axis.spines["top"].set_visible(False)
     axis.set_title(

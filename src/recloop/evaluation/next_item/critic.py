@@ -12,7 +12,8 @@ with e the rewards beyond q and b, and B the best weights without a diagonal (EA
 
 where mu imitates. For rewards of 0 and 1, beta = 1 is Bayes' rule: log p(i | s, liked) up to a constant, the
 policy of one step of reward-weighted regression (Dayan and Hinton 1997, "Using expectation-maximization for
-reinforcement learning"; Peters and Schaal 2007). A larger beta leans on the critic more; 0 imitates.
+reinforcement learning"; Peters and Schaal 2007). A larger beta leans on the critic more; 0 imitates. Where mu
+is right, a small beta lifts what is liked by its first order and costs hits by its second.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from recloop.evaluation.next_item.sequences import Log
 
 SHRINKS = (10.0, 30.0, 100.0)  # k: acts that the mean reward counts for
 PENALTIES = (20.0, 50.0, 150.0)
-BETAS = (0.5, 1.0, 2.0, 3.0)
+BETAS = (0.25, 0.5, 1.0, 2.0)
 OWN = 10.0  # acts that a person's mean counts for
 LEAST = 0.02  # reward that is expected of anything
 
