@@ -51,8 +51,8 @@ def test_it_is_small_and_has_nothing_heavy(environment: Path, capsys: pytest.Cap
 def test_a_bento_s_code_runs_in_it(environment: Path, built: Built, home: Path) -> None:
     code = (
         "import infra.slot; from starlette.testclient import TestClient\n"
-        "from recloop.serving.service import app\n"
-        "answer = TestClient(app).post('/recommend', json={'user_id': 'p'})\n"
+        "from recloop.serving.service import deferred\n"
+        "answer = TestClient(deferred.app).post('/recommend', json={'user_id': 'p'})\n"
         "assert answer.status_code == 200, answer.text; print(answer.json()['policy'])"
     )
     here = {name: x for name, x in os.environ.items() if name not in ("PYTHONPATH", "RECLOOP_STORE_URL")}

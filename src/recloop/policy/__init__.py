@@ -1,6 +1,6 @@
 """Policies as they are exported, checked, scored and sampled. Needs neither ray, mlflow nor torch."""
 
-from recloop.policy.artefact import ArtefactError, Manifest, Policy, load, write_artefact
+from recloop.policy.artefact import ArtefactError, Manifest, Policy, load, verify, write_artefact
 from recloop.policy.baselines import most_popular, uniform
 from recloop.policy.retrieval import Retriever
 from recloop.policy.sampling import Sampler, Scorer, Slates, draw, propensities
@@ -21,5 +21,6 @@ __all__ = [
     "propensities",
     "uniform",
     "uniform_share",
+    "verify",
     "write_artefact",
 ]

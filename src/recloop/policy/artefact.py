@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -225,12 +226,7 @@ def load(folder: Path) -> Policy:
     """
     manifest = _vouched(folder)
     content = {name: (folder / name).read_bytes() for name in FILES}
-    for name, expected in manifest.files.items():
-        found = hashlib.sha256(content[name]).hexdigest() if name in content else _sha256(folder / name)
-        if expected != found:
-            raise ArtefactError(
-                f"{name} was altered: its sha256 is not the manifest's. Export the policy anew"
-            )
+    _require_unaltered(folder, manifest, content)
     spec, items, popular = _described(content)
     if tuple(item.item_id for item in items) != spec.item_ids:
         raise ArtefactError("items.json and spec.json name different items")
@@ -250,6 +246,27 @@ def load(folder: Path) -> Policy:
         raise ArtefactError(f"scorer.onnx cannot be run: {error}") from error
     _probe(policy, len(items) if vectors is None else vectors.shape[1])
     return policy
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest of a folder whose files are what it says: what ``load`` finds without loading anything.
+
+    Raises:
+        ArtefactError: a file is missing, extra, a link, or altered.
+    """
+    manifest = _vouched(folder)
+    _require_unaltered(folder, manifest, {})
+    return manifest
+
+
+def _require_unaltered(folder: Path, manifest: Manifest, content: Mapping[str, bytes]) -> None:
+    """Refuse what is not as the manifest says; ``content``: files that were read already."""
+    for name, expected in manifest.files.items():
+        found = hashlib.sha256(content[name]).hexdigest() if name in content else _sha256(folder / name)
+        if expected != found:
+            raise ArtefactError(
+                f"{name} was altered: its sha256 is not the manifest's. Export the policy anew"
+            )
 
 
 def _vouched(folder: Path) -> Manifest:

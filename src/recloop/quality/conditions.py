@@ -14,6 +14,7 @@ import polars as pl
 Condition = Callable[[Mapping[str, Any], pl.Schema], pl.Expr | None]
 NUMBERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.Float64)
 HASHABLE = (*NUMBERS, pl.String, pl.Boolean)
+FEW = 16  # values of a set that are compared one by one
 DEFAULTS = {"row_condition": (None,), "ignore_row_if": ("all_values_are_missing", "either_value_is_missing")}
 ODD_REGEX = re.compile(r"[^ -~]|\\[A-Za-z0-9]|\(\?|&&|--|~~|\[[^\]]*\[|[*+?}]\+")  # engines differ in these
 
@@ -86,7 +87,10 @@ def _in_set(kwargs: Mapping[str, Any], schema: pl.Schema) -> pl.Expr | None:
     wanted = {pl.String: str, pl.Boolean: bool}.get(type(kind))
     if not values or wanted is None or not all(type(value) is wanted for value in values):
         return None
-    return pl.col(kwargs["column"]).is_in(list(values))
+    value = pl.col(kwargs["column"])
+    if len(values) > FEW:
+        return value.is_in(list(values))
+    return pl.any_horizontal([value == one for one in values])  # a third of the time
 
 
 def _matches(kwargs: Mapping[str, Any], schema: pl.Schema) -> pl.Expr | None:

@@ -100,13 +100,15 @@ class Direct:
 
 
 class DirectService(bentoml.Service):  # type: ignore[misc]
-    """A service of one mounted app; its class names in ``direct`` the paths that go to the app directly."""
+    """A service of one mounted thing that has an ``app``, made when it is asked for, and names in ``direct``
+    the paths that go there directly."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        """The app that BentoML's worker serves."""
+        """The app that BentoML's worker serves; only there is it made."""
+        ((deferred, place, name),) = self.mount_apps
+        self.mount_apps[:] = [(deferred.app, place, name)]
         served = super().to_asgi(is_main)
-        ((app, _, _),) = self.mount_apps
-        for path in self.inner.direct:
+        for path in deferred.direct:
             meter = Meter(self.config["metrics"]["namespace"], path)
-            served = Direct(served, app, path, meter, self.config["traffic"]["timeout"])
+            served = Direct(served, deferred.app, path, meter, self.config["traffic"]["timeout"])
         return served
