@@ -174,6 +174,9 @@ def test_benchmark_writes_figures_and_says_its_protocol(run, tmp_path, monkeypat
     said = " ".join(answer.stdout.split())
     assert "All items are ranked, without sampling" in said
     assert "the aim of 1.3 is" in said
+    taken = figures["models"][-1]["chosen"]["beta"] > 0
+    assert ("The reinforced head times" in said) == taken
+    assert ("ours stays as it is" in said) == (not taken)
     assert "smaller than 1M" in said
 
 

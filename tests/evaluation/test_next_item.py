@@ -15,6 +15,7 @@ from recloop.evaluation.next_item.sequences import Log, TooLittleError, ndcg, ra
 from recloop.intake.movielens import read_movielens
 
 ML_100K = Path(__file__).parents[3] / "shared" / "datasets" / "ml-100k"
+PEOPLE = 250
 TINY = Sizes(dim=8, blocks=1, heads=2, length=10, epochs=4, every=2)
 
 
@@ -157,15 +158,15 @@ def tastes(seed: int, taste: bool) -> tuple[Log, list[Result]]:
     """Half of the people like even items, the others odd ones, or everybody by chance; and what imitates:
     scores that put what comes next among the first dozen, not knowing what is liked."""
     rng = np.random.default_rng(seed)
-    rows = [rng.permutation(40)[:25] for _ in range(400)]
+    rows = [rng.permutation(40)[:25] for _ in range(PEOPLE)]
     by_taste = [((row + person) % 2 == 0).astype(float) for person, row in enumerate(rows)]
     log = Log(rows, by_taste if taste else [rng.integers(0, 2, 25).astype(float) for _ in rows], 40)
     mine = []
     for _ in range(2):
         scores = {}
         for part in ("validation", "test"):
-            scores[part] = rng.normal(0, 0.3, (400, 40)).astype(np.float32)
-            scores[part][np.arange(400), log.hidden(part)[0]] += 0.3
+            scores[part] = rng.normal(0, 0.3, (PEOPLE, 40)).astype(np.float32)
+            scores[part][np.arange(PEOPLE), log.hidden(part)[0]] += 0.3
         mine.append(Result(scores["validation"], scores["test"], {}, 0.0))
     return log, mine
 
@@ -183,21 +184,21 @@ def test_a_head_is_taken_where_it_surely_lifts_what_is_liked(tmp_path: Path) -> 
 def test_no_head_is_taken_where_nothing_tells_what_is_liked(tmp_path: Path) -> None:
     """Of nine critics and all betas one or another looks better by chance."""
     taken = []
-    for world in range(5):
+    for world in range(3):
         log, ours = tastes(world, taste=False)
         scores, chosen = bench.Bench(log, {}, tmp_path)._reinforced(ours, 1)
         taken.append(chosen["beta"])
         if not chosen["beta"]:
             np.testing.assert_array_equal(scores["test"], ours[1].test)
-    assert taken.count(0.0) >= 4
+    assert taken.count(0.0) >= 2
 
 
 def test_the_safest_head_is_taken_not_the_greediest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two betas lift surely; the smaller one lifts less, and costs no hits."""
+    """Two betas lift surely, as each alone shows; the larger one lifts more, and costs many hits."""
     log, ours = tastes(0, taste=True)
-    monkeypatch.setattr(critic, "BETAS", (0.25, 40.0))
-    one = bench.Bench(log, {}, tmp_path)
-    assert one._reinforced(ours, 0)[1]["beta"] == 0.25
+    for betas, taken in (((0.1,), 0.1), ((2.0,), 2.0), ((0.1, 2.0), 0.1)):
+        monkeypatch.setattr(critic, "BETAS", betas)
+        assert bench.Bench(log, {}, tmp_path)._reinforced(ours, 0)[1]["beta"] == taken
 
 
 def test_what_was_learnt_is_kept_and_another_log_begins_anew(tmp_path: Path) -> None:

@@ -188,7 +188,8 @@ class Bench:
         """Critic and beta of the head whose plain NDCG on the validation is safest, among those that surely
         lift reward-weighted NDCG there; None where none does. Bounds are of the ratios to ours, over people
         and seeds, for all heads together."""
-        best, safest = (None, 0.0), -np.inf
+        best: tuple[int | None, float] = (None, 0.0)
+        safest = -np.inf
         target, reward = self.log.hidden("validation")
         people = len(self.log.items)
         weight = by_person(reward, people)
