@@ -176,6 +176,16 @@ def test_a_look_that_is_due_and_was_not_taken_is_named():
         assert ("250명에서 할 판정 차례" in sentences(found, "ko")["bigger"]) == due
 
 
+def test_before_there_are_figures_none_are_told():
+    found, look = judge(standing(), *world((0.3, 0.33), people=(1, 0)))
+    assert look is None
+    assert sentences(found, "en")["bigger"] == (
+        "Too early to say: 1 of 1,000 people have met the experiment, too few for figures."
+        " Keep going until 250 people, and change nothing on the way."
+    )
+    assert "수치를 내기에는 너무 적습니다" in sentences(found, "ko")["bigger"]
+
+
 def test_other_metrics_are_told_and_decide_nothing():
     people, samples = world((0.3, 0.3), buyers=(0.4, 0.1), dismissals=(0.4, 0.1))
     here = standing(*LATER, guardrails=(), others=("buyers", "dismissals_per_request"))

@@ -19,6 +19,8 @@ TEXTS: dict[Language, dict[str, str]] = {
         "no_difference_next": "Keep '{control}', whichever is simpler to run, and test a bolder idea.",
         "keep_going": "Too early to say: {people} of {planned} people have met the experiment; {metric} has"
         " changed by {change} with '{arm}' ({low} to {high}).",
+        "too_few": "Too early to say: {people} of {planned} people have met the experiment, too few for"
+        " figures.",
         "keep_going_next": "Keep going until {next} people, and change nothing on the way.",
         "look_due_next": "The look at {next} people is due: ask for the report, which takes it.",
         "harmed": "'{arm}' does harm: {hurt} got worse, whatever {metric} does ({change}, {low} to {high}).",
@@ -39,6 +41,8 @@ TEXTS: dict[Language, dict[str, str]] = {
         " 더 과감한 안을 시험해 보세요.",
         "keep_going": "아직 판단하기 이릅니다: 계획한 {planned}명 가운데 {people}명이 참여했고,"
         " '{arm}' 안에서 {metric} 변화는 지금까지 {change} (범위 {low} ~ {high})입니다.",
+        "too_few": "아직 판단하기 이릅니다: 계획한 {planned}명 가운데 {people}명이 참여해 수치를 내기에는"
+        " 너무 적습니다.",
         "keep_going_next": "{next}명이 될 때까지 아무것도 바꾸지 말고 계속하세요.",
         "look_due_next": "{next}명에서 할 판정 차례입니다. 보고서를 요청하면 판정합니다.",
         "harmed": "'{arm}' 안은 해롭습니다: {metric} 변화({change}, 범위 {low} ~ {high})와 관계없이"
@@ -76,8 +80,12 @@ def _sentence(report: Report, arm: str, language: Language) -> str:
         "sizes": ", ".join(f"{name} {count:,}" for name, count in report.people.items()),
         "ratio_p": f"{report.ratio_p:.1g}",
     }
-    due = outcome == "keep_going" and report.next_look and sum(report.people.values()) >= report.next_look
-    return f"{texts[outcome]} {texts['look_due_next' if due else f'{outcome}_next']}".format(**words)
+    said, then = texts[outcome], texts[f"{outcome}_next"]
+    if outcome == "keep_going":
+        said = said if math.isfinite(line.gap.low) else texts["too_few"]
+        due = report.next_look and sum(report.people.values()) >= report.next_look
+        then = texts["look_due_next"] if due else then
+    return f"{said} {then}".format(**words)
 
 
 def _change(line: Line, amount: float) -> str:
