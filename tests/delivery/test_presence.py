@@ -65,7 +65,7 @@ def test_counts_of_all_are_added_whether_they_live_or_not(engine):
     heard(engine, "dead", GONE + 1, ok=80, failed=4)
     found = gather(engine, STEP)
     assert found.counts == {"ok": 150, "failed": 7}
-    assert (found.alive, found.silent, found.lacking) == (2, (), "")
+    assert (found.alive, found.silent, found.lacking) == (2, (), None)
     assert gather(engine, step_name("rollout-2", RULES.canary_share)).counts == {}
 
 
