@@ -18,7 +18,7 @@ from recloop.store import (
 )
 from recloop.store.engine import MANY, in_transaction, insert_new
 from recloop.store.snapshot import watermark, write_snapshot
-from recloop.store.tables import events, impressions, items, users
+from recloop.store.tables import events, impressions, items, persons, users
 from tests.postgres import Absent, Cluster
 from tests.store.test_store import CHILD, click, impression
 
@@ -217,6 +217,16 @@ def test_many_rows_keep_numbers_and_truth_values_to_the_bit(engine):
         found = connection.execute(select(impressions).order_by(impressions.c.position)).mappings()
         kept = [{name: row[name] for name in shown[0]} for row in found]
     assert repr(kept) == repr(shown)
+
+
+def test_many_rows_keep_their_bytes(engine):
+    rows = [
+        {"user_id": f"u{n}", "field": "f", "key_id": "k", "sealed": bytes([n, 0, 0x1F])} for n in range(MANY)
+    ]
+    with engine.begin() as connection:
+        insert_new(connection, persons, rows, [persons.c.user_id])
+        found = connection.execute(select(persons.c.user_id, persons.c.sealed)).all()
+    assert {name: bytes(sealed) for name, sealed in found} == {r["user_id"]: r["sealed"] for r in rows}
 
 
 def test_free_text_that_postgresql_cannot_hold_is_kept_without_it(new_store):

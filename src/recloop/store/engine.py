@@ -17,6 +17,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Insert,
+    LargeBinary,
     String,
     Table,
     Text,
@@ -184,7 +185,8 @@ def insert_new(connection: Connection, table: Table, rows: list[dict], keys: lis
         return set()
     rows = _in_order(table, rows)
     statement, given = _of_values(connection.dialect.name, table, *keys), rows
-    if connection.dialect.name == "postgresql" and len(rows) >= MANY:
+    bytes_in_it = any(isinstance(column.type, LargeBinary) for column in table.c)
+    if connection.dialect.name == "postgresql" and len(rows) >= MANY and not bytes_in_it:
         texts = {name: _joined([row[name] for row in rows]) for name in rows[0]}
         if None not in texts.values():
             statement, given = _of_texts(table, tuple(texts), *keys), [texts]
