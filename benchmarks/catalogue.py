@@ -186,6 +186,7 @@ def catalogue(folder: Path, rows: int, repeats: int) -> Iterator[Row]:
 
 def log(folder: Path, rows: int, repeats: int) -> Iterator[Row]:
     """Adding acts to a long log, and snapshots of it."""
+    os.environ["RECLOOP_CONSENT"] = "assumed"  # else a snapshot has nobody's rows
     engine = open_store(f"sqlite:///{folder}/log.db")
     add_items(engine, Stock().take(20_000))
     fill_log(engine, rows)
@@ -198,7 +199,9 @@ def log(folder: Path, rows: int, repeats: int) -> Iterator[Row]:
         f"append {AT_ONCE:,} acts to {rows:,}", lambda: append(engine, acts=next(mine)),
         f"SQLite {sqlite3.sqlite_version}", lambda: plain.append(next(other)), AT_ONCE, "acts/s", repeats,
     )  # fmt: skip
-    write_snapshot(engine, watermark(engine), folder / "snapshot")
+    made = write_snapshot(engine, watermark(engine), folder / "snapshot")
+    if made.rows["events"] < rows:
+        raise SystemExit(f"the snapshot has {made.rows['events']:,} of {rows:,} events")
     numbers, fresh = count(rows + (repeats + 1) * AT_ONCE, AT_ONCE), count()
 
     def grow() -> None:
