@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from recloop.experiments.drift import counts_drift, mix_drift, steps_drift
-from recloop.watch import categories_drift, numbers_drift
+from recloop.experiments.drift import categories_drift, counts_drift, mix_drift, numbers_drift, steps_drift
 
 
 def test_psi_is_its_definition():
