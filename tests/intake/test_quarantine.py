@@ -50,6 +50,8 @@ def count(engine, table=events):
         ({"value": "x"}, "schema"),
         ({"schema_version": "2.0"}, "schema"),
         ({"value": float("inf")}, "range"),
+        ({"value": -0.01}, "range"),
+        ({"kind": "rating", "value": 5.01}, "range"),
         ({"ts": -1}, "range"),
         ({"ts": NOW + 61_000_000}, "range"),
         ({"ts": NOW - 8 * DAY}, "too-old"),
@@ -59,6 +61,11 @@ def count(engine, table=events):
 def test_a_failure_has_a_type(change, failure):
     (refused,) = parse_events([GOOD | change], NOW)[1]
     assert refused.failure == failure
+
+
+def test_stars_bound_ratings_alone():
+    rows = [GOOD | {"kind": "rating", "value": 5}, GOOD | {"kind": "purchase", "value": 90_000}]
+    assert [act.value for act in parse_events(rows, NOW)[0]] == [5, 90_000]
 
 
 def test_a_compatible_later_version_is_taken_with_what_it_adds(engine):

@@ -13,9 +13,8 @@ from recloop.quality.checks import (
     unique,
     unique_together,
 )
-from recloop.schema import EventKind
+from recloop.schema import STARS, EventKind
 
-STARS = 5.0
 ROUNDING = 1e-9
 
 STRUCTURE = [  # of the columns of all tables: one row per column found or asked for

@@ -4,6 +4,7 @@ A slot imports this room, so it needs no pyarrow.
 """
 
 from recloop.schema.records import (
+    STARS,
     Arrival,
     Context,
     Event,
@@ -18,6 +19,7 @@ from recloop.schema.records import (
 )
 
 __all__ = [
+    "STARS",
     "Arrival",
     "Context",
     "Event",

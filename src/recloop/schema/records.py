@@ -5,8 +5,11 @@ from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic_core import PydanticKnownError
+from pydantic_core.core_schema import ValidationInfo
 
+STARS = 5.0  # that a rating has at most
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL has no text with it
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=NO_NUL)]
@@ -93,10 +96,20 @@ class Event(Record):
     item_id: Identifier
     kind: EventKind
     value: Finite = Field(
-        default=1.0, description="the rating's stars, the purchase's price, the seconds of a dwell, else 1"
+        default=1.0,
+        description="the rating's stars (0 to 5), the purchase's price, the seconds of a dwell, else 1",
     )
     request_id: Identifier | None = Field(default=None, description="the impression it answers")
     ts: Micros
+
+    @field_validator("value")
+    @classmethod
+    def _in_range(cls, value: float, found: ValidationInfo) -> float:
+        if value < 0:
+            raise PydanticKnownError("greater_than_equal", {"ge": 0})
+        if found.data.get("kind") == EventKind.RATING and value > STARS:
+            raise PydanticKnownError("less_than_equal", {"le": STARS})
+        return value
 
 
 class Traffic(StrEnum):
