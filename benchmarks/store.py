@@ -5,26 +5,32 @@ synchronous commit, in a cluster of the benchmark's own. As many clients as the 
 when the one before is acknowledged. The peer is `append`, which the slots use, on a thread for each client,
 sixteen at most. The limit is how often the disk takes a page (4 KiB) and says that it has it, times the
 clients: so many acts at most can share a synchronisation.
+
+What keeping an act adds to its request is the time from handing it over to the acknowledgement, here while
+200 a second come at random (Poisson). The peer writes each on a thread of a pool, as an endpoint of Starlette
+would; the limit is one synchronisation.
 """
 
 import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import uvloop
 from sqlalchemy import Engine
 
-from benchmarks.race import Row, main, race
+from benchmarks.race import Row, main, median_ratio, race
 from recloop.schema import Event, now_us
 from recloop.store import Writer, append, open_store
 from recloop.store.snapshot import watermark
 from tests.postgres import Absent, Cluster
 
 CLIENTS = (1, 16, 256)
+RATE = 200  # acts that come in a second where what one waits is measured
 SECONDS = 1.0  # that a run of the peer takes, about
 
 
@@ -69,6 +75,48 @@ def one_by_one(engine: Engine, acts: list[Event], clients: int) -> None:
         list(pool.map(client, [acts[n::threads] for n in range(threads)]))
 
 
+def waits(keep: Callable[[Event], Awaitable[object]], acts: list[Event]) -> np.ndarray:
+    """Seconds, float (N,), from an act's coming, at random times, to its acknowledgement."""
+    apart = np.random.default_rng(len(acts)).exponential(1 / RATE, len(acts))
+
+    async def one(act: Event) -> float:
+        begun = time.perf_counter()
+        await keep(act)
+        return time.perf_counter() - begun
+
+    async def all_of_them() -> list[float]:
+        begun = []
+        for act, seconds in zip(acts, apart, strict=True):
+            await asyncio.sleep(seconds)
+            begun.append(asyncio.create_task(one(act)))
+        return await asyncio.gather(*begun)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return np.array(runner.run(all_of_them()))
+
+
+def latency(name: str, engine: Engine, acts: Acts, writer: Writer, limit: float, repeats: int) -> Row:
+    """The median wait for an acknowledgement, in ms."""
+    with ThreadPoolExecutor(16) as pool:
+
+        async def alone(act: Event) -> None:
+            await asyncio.get_running_loop().run_in_executor(pool, lambda: append(engine, acts=[act]))
+
+        def median(keep: Callable[[Event], Awaitable[object]]) -> float:
+            return float(np.median(waits(keep, acts.take(RATE)))) * 1e3
+
+        def both() -> tuple[float, float]:
+            return median(lambda act: writer.submit(acts=[act])), median(alone)
+
+        both()
+        times = np.array([both() for _ in range(repeats)])
+    ours, theirs = np.median(times, 0)
+    return Row(
+        f"{name}, wait of one in {RATE} a second, p50", "ms", ours, "a commit for each act", theirs,
+        *median_ratio(times[:, 1] / times[:, 0]), better="lower", limit=1e3 / limit,
+    )  # fmt: skip
+
+
 def synchronisations(folder: Path, seconds: float = 1.0) -> float:
     """How often per second the disk takes a page over an old one, as into a log, and says that it has it."""
     size, count = 4096, 0
@@ -103,6 +151,7 @@ def beside(name: str, engine: Engine, limit: float, repeats: int) -> Iterator[Ro
 
             case, peer = f"{name}, {clients} clients", "a commit for each act"
             yield race(case, ours, peer, theirs, count, "acts/s", repeats, limit * clients)
+        yield latency(name, engine, acts, writer, limit, repeats)
     kept = watermark(engine).events
     if kept != acts._number:
         raise SystemExit(f"{name} kept {kept} of {acts._number} acts")
