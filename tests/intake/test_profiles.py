@@ -99,6 +99,15 @@ def test_a_refused_place_is_not_kept_exactly_either(body):
     assert "126.97" not in kept
 
 
+def test_refused_contact_data_is_not_kept_either():
+    body = FORM | {
+        "answers": {"email": "kim@example.org", "Phone": "010-1234-5678"},
+        "wrong": [{"Name": "Kim"}],
+    }
+    for row in (judged(body), judged(FORM | {"answers": body["answers"]})):
+        assert not any(said in json.dumps(row.body) for said in ("kim@", "1234", '"Kim"'))
+
+
 def test_a_change_leaves_the_rest_of_a_profile(store_url):
     engine = open_store(store_url)
     add_users(engine, [User(user_id="u", age=20, sex="F", attributes={"plan": "pro"}, created_at=5)])

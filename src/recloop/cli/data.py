@@ -1,4 +1,4 @@
-"""Data: import public datasets, advance the watermark."""
+"""Data: import tables and datasets, advance the watermark."""
 
 import json
 from dataclasses import asdict
@@ -27,12 +27,12 @@ data = typer.Typer(no_args_is_help=True, help="The log: how far it has come, and
 
 def import_dataset(
     kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(READERS)}.")],
-    path: Annotated[Path, typer.Argument(help="The dataset as it is published.")],
+    path: Annotated[Path, typer.Argument(help="The file, or the dataset's folder as it is published.")],
     json_: AsJson = False,
 ) -> None:
-    """Read a public dataset into the store."""
+    """Read a table of one's own (people, impressions, events), a log or a public dataset into the store."""
     if kind not in READERS:
-        stop(f"{kind!r} is no known dataset. Known: {', '.join(READERS)}")
+        stop(f"{kind!r} is nothing that is known. Known: {', '.join(READERS)}")
     try:
         source = READERS[kind](path)
     except DatasetError as error:

@@ -1,72 +1,164 @@
-"""Acts in a table, CSV or Parquet: a column for each field that ``/events`` takes, in any order, of any age.
+"""Tables of one's own, CSV, Parquet or JSON lines: acts, what was shown, and people.
 
-JSON lines are read as a log (``server_log``). A row without an ``event_id`` has that of its content.
+A column for each field, in any order; an empty field is absent. Times are µs since 1970, or ISO 8601 with an
+offset; they may be of any age.
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recloop.intake.feedback import identity, judge
-from recloop.intake.source import ROWS_AT_ONCE, Batch, DatasetError, TableReport
+from recloop.intake.feedback import AHEAD, identity, judge
+from recloop.intake.profiles import private, require_plain
+from recloop.intake.reasons import Unfit, unfit
+from recloop.intake.rows import filled, parsed
+from recloop.intake.source import OWN, ROWS_AT_ONCE, Batch, DatasetError, TableReport
 from recloop.intake.times import micros
-from recloop.schema import Arrival, now_us
+from recloop.schema import Event, Failure, Impression, User, now_us
 from recloop.store import Refused
 
-NEEDED = ("user_id", "item_id", "kind", "ts")
-SUFFIXES = (".csv", ".parquet")
+Record = Event | Impression | User
+IMPORTED = "imported"  # the policy of an impression that names none
 
 
-class EventTable:
-    """One file; a ``Source``.
+class Table:
+    """One file; a ``Source``. What a subclass says is which columns each row needs, and what a row is.
 
     Raises:
-        DatasetError: it cannot be read, or lacks a column that every act needs.
+        DatasetError: it cannot be read, is of no known kind, or lacks a column.
     """
 
-    name = "own"
+    name = OWN
+    table: ClassVar[str]
+    needed: ClassVar[tuple[str, ...]]
 
     def __init__(self, path: Path) -> None:
         self.path, self._report = path, TableReport(0, 0, 0)
-        try:
-            columns, self.size = _parquet_shape(path) if path.suffix == ".parquet" else _csv_shape(path)
-        except (OSError, pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
-            raise DatasetError(f"cannot read {path}: {error}") from error
-        if missing := [name for name in NEEDED if name not in columns]:
+        columns, self.size = shape(path)
+        if columns is not None and (missing := [name for name in self.needed if name not in columns]):
             found = ", ".join(columns[:12]) or "nothing"
             raise DatasetError(f"{path} has no column {', '.join(missing)}; its columns are {found}")
 
     def tables(self) -> Mapping[str, TableReport]:
         """Rows read, kept and quarantined."""
-        return {"events": self._report}
+        return {self.table: self._report}
 
     def batches(self) -> Iterator[Batch]:
-        """The acts in the order of the file."""
+        """The rows in the order of the file."""
         self._report = TableReport(0, 0, 0)
-        rows = _parquet_rows(self.path) if self.path.suffix == ".parquet" else _csv_rows(self.path)
+        rows = KINDS[self.path.suffix][1](self.path)
         while part := list(islice(rows, ROWS_AT_ONCE)):
-            now = now_us()
-            judged = judge([_named(row) for row in part], now, self.name, oldest=now)
+            judged = self.judged(part, now_us())
             refused = [row for row in judged if isinstance(row, Refused)]
             self._report.read += len(judged)
             self._report.kept += len(judged) - len(refused)
             self._report.quarantined += len(refused)
             for row in refused:
                 self._report.reasons[row.reason] = self._report.reasons.get(row.reason, 0) + 1
-            yield Batch(events=[row for row in judged if isinstance(row, Arrival)], refused=refused)
+            kept: list[Any] = [row for row in judged if not isinstance(row, Refused)]
+            yield Batch(**{self.table: kept}, refused=refused)
+
+    def judged(self, rows: Sequence[object], now: int) -> list[Record | Refused]:
+        """Per row the record, or why it is none; ``now`` in µs since 1970."""
+        judged: list[Record | Refused] = []
+        for body in rows:
+            try:
+                if not isinstance(body, dict):
+                    raise Unfit(f"a row is a JSON object, not {type(body).__name__}")
+                judged.append(self.record(_said(body), now))
+            except ValueError as error:
+                why = unfit(error)
+                judged.append(Refused(self.name, self.table[:-1], str(why), private(body), why.failure))
+        return judged
+
+    def record(self, said: dict, now: int) -> Record:
+        """The record of one row.
+
+        Raises:
+            ValueError: it is none.
+        """
+        raise NotImplementedError
 
 
-def _named(row: dict) -> object:
+class EventTable(Table):
+    """Acts as ``/events`` takes them; one without an ``event_id`` has that of its content."""
+
+    table = "events"
+    needed = ("user_id", "item_id", "kind", "ts")
+
+    def judged(self, rows: Sequence[object], now: int) -> list[Record | Refused]:
+        """As ``/events`` does, but of any age."""
+        return list(judge([_act(row) for row in rows], now, self.name, oldest=now))
+
+
+class ImpressionTable(Table):
+    """What was shown: in each row an item at a position, from 0 on, of the slate that a request got.
+
+    An empty ``propensity`` is not known; off-policy estimates refuse to answer where too many are not.
+    """
+
+    table = "impressions"
+    needed = ("request_id", "position", "user_id", "item_id", "ts")
+
+    def record(self, said: dict, now: int) -> Impression:
+        """One row."""
+        shown = Impression.model_validate({"propensity": None, "policy": IMPORTED} | said)
+        _past(shown.ts, now)
+        if "\0" in shown.policy + shown.slot:
+            raise Unfit("policy, slot: a NUL, which no text holds")
+        return shown
+
+
+class PersonTable(Table):
+    """People; what a row does not name stays as it is. Other facts are in ``attributes``, a JSON object."""
+
+    table = "users"
+    needed = ("user_id",)
+
+    def record(self, said: dict, now: int) -> User:
+        """One row; contact data is no part of a profile."""
+        user = User.model_validate({"created_at": now} | said)
+        require_plain(user.attributes | {"region": user.region}, "attributes")
+        _past(user.created_at, now)
+        return user
+
+
+def _past(ts: int, now: int) -> None:
+    if ts > now + AHEAD:
+        raise Unfit(f"ts: {(ts - now) / 1e6:.0f} s ahead of this machine's clock", Failure.RANGE)
+
+
+def _said(row: dict) -> dict:
+    return {name: micros(value) if name in ("ts", "created_at") else value for name, value in row.items()}
+
+
+def _act(row: object) -> object:
     """A row as ``judge`` takes it; without a time it is left as it is, to be refused."""
-    said = {name: value for name, value in row.items() if value not in (None, "")}
-    if "ts" not in said:
-        return said | {"ts": ""}
-    said["ts"] = micros(said["ts"])
+    if not isinstance(row, dict):
+        return row
+    if "ts" not in row:
+        return row | {"ts": ""}
+    said = _said(row)
     return {"event_id": identity(said)} | said
+
+
+def shape(path: Path) -> tuple[list[str] | None, int]:
+    """The columns, None where each row has its own; and the number of rows, about.
+
+    Raises:
+        DatasetError: it cannot be read, or is of no known kind.
+    """
+    if path.suffix not in KINDS:
+        raise DatasetError(f"{path} is none of {', '.join(KINDS)}: name it by what it holds")
+    try:
+        return KINDS[path.suffix][0](path)
+    except (OSError, pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"cannot read {path}: {error}") from error
 
 
 def _csv_shape(path: Path) -> tuple[list[str], int]:
@@ -75,10 +167,24 @@ def _csv_shape(path: Path) -> tuple[list[str], int]:
         return columns, sum(1 for _ in file)
 
 
-def _csv_rows(path: Path) -> Iterator[dict]:
+def _csv_rows(path: Path) -> Iterator[object]:
     """A row with too many fields is refused for the name that these get; a short one lacks the last."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        yield from csv.DictReader(file, restkey="fields without a column")
+        for row in csv.DictReader(file, restkey="fields without a column"):
+            yield filled(row)
+
+
+def _jsonl_shape(path: Path) -> tuple[None, int]:
+    with path.open("rb") as file:
+        return None, sum(1 for _ in file)
+
+
+def _jsonl_rows(path: Path) -> Iterator[object]:
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                row = parsed(line)
+                yield filled(row) if isinstance(row, dict) else row
 
 
 def _parquet_shape(path: Path) -> tuple[list[str], int]:
@@ -86,7 +192,15 @@ def _parquet_shape(path: Path) -> tuple[list[str], int]:
         return file.schema_arrow.names, file.metadata.num_rows
 
 
-def _parquet_rows(path: Path) -> Iterator[dict]:
+def _parquet_rows(path: Path) -> Iterator[object]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE):
-            yield from batch.to_pylist()
+            yield from map(filled, batch.to_pylist())
+
+
+Shape = Callable[[Path], tuple[list[str] | None, int]]
+KINDS: dict[str, tuple[Shape, Callable[[Path], Iterator[object]]]] = {
+    ".csv": (_csv_shape, _csv_rows),
+    ".parquet": (_parquet_shape, _parquet_rows),
+    ".jsonl": (_jsonl_shape, _jsonl_rows),
+}

@@ -4,7 +4,7 @@ A place is kept as a cell of a grid and never as it was sent, not even in quaran
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ GRID = 0.1  # degrees: 11 km from north to south
 FRESH = 3_600_000_000  # µs for which a reading says where somebody is
 MOST_ANSWERS = 50
 CONTACT = frozenset({"name", "email", "mail", "phone", "mobile", "address", "birthday", "password"})
+LEFT_OUT = "left out"  # of what the quarantine keeps
 PROFILE = frozenset({"age", "sex", "region"})
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
@@ -75,20 +76,29 @@ def judge_profiles(
             rows.append(_reading(row, now) if isinstance(row, Reading) else _form(row, now))
         except ValueError as error:
             wrong = unfit(error)
-            rows.append(Refused(source, "profile", str(wrong), coarse(body), wrong.failure))
+            rows.append(Refused(source, "profile", str(wrong), private(body), wrong.failure))
     return rows
 
 
 def _form(row: Form, now: int) -> Change:
-    if contact := sorted(CONTACT & set(row.answers)):
-        raise Unfit(f"answers.{contact[0]}: contact data is no part of a profile: see store.personal")
-    if silent := [name for name, value in row.answers.items() if "\0" in str(value)]:
-        raise Unfit(f"answers.{silent[0]}: a NUL, which no text holds")
+    require_plain(row.answers, "answers")
     profile = {name: value for name, value in row.answers.items() if name in PROFILE}
     attributes = {name: value for name, value in row.answers.items() if name not in PROFILE}
     change = Change(row.user_id, profile, attributes, now if row.ts is None else row.ts)
     changed(User(user_id=row.user_id), change)
     return change
+
+
+def require_plain(facts: Mapping[str, object], where: str) -> None:
+    """Facts that a profile may have.
+
+    Raises:
+        Unfit: one is contact data, or has a NUL.
+    """
+    if contact := sorted(name for name in facts if name.lower() in CONTACT):
+        raise Unfit(f"{where}.{contact[0]}: contact data is no part of a profile: see store.personal")
+    if silent := [name for name, value in facts.items() if "\0" in str(value)]:
+        raise Unfit(f"{where}.{silent[0]}: a NUL, which no text holds")
 
 
 def _reading(row: Reading, now: int) -> Change:
@@ -107,22 +117,25 @@ def _reading(row: Reading, now: int) -> Change:
     return Change(row.user_id, {}, attributes, ts)
 
 
-def coarse(body: object) -> object:
-    """A body without a place more exact than a cell, however deep it stands."""
+def private(body: object) -> object:
+    """A body without contact data, and without a place more exact than a cell, however deep they stand."""
     if isinstance(body, dict):
-        return {
-            name: _coarse_number(value) if str(name).lower()[:3] in ("lat", "lon", "lng") else coarse(value)
-            for name, value in body.items()
-        }
-    return [coarse(part) for part in body] if isinstance(body, list) else body
+        return {name: _private(str(name).lower(), value) for name, value in body.items()}
+    return [private(part) for part in body] if isinstance(body, list) else body
+
+
+def _private(name: str, value: object) -> object:
+    if name in CONTACT:
+        return LEFT_OUT
+    return _coarse_number(value) if name[:3] in ("lat", "lon", "lng") else private(value)
 
 
 def _coarse_number(value: object) -> object:
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
-        return "left out"
-    return _edge(number) if abs(number) <= 360 else "left out"
+        return LEFT_OUT
+    return _edge(number) if abs(number) <= 360 else LEFT_OUT
 
 
 def _edge(degrees: float) -> float:

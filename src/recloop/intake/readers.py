@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recloop.intake import kuai, retail_rocket
-from recloop.intake.files import SUFFIXES, EventTable
+from recloop.intake.files import EventTable, ImpressionTable, PersonTable, Table, shape
 from recloop.intake.kuai import read_kuai
 from recloop.intake.movielens import read_movielens
 from recloop.intake.movielens_layouts import find_layout
@@ -19,6 +19,8 @@ READERS: dict[str, Callable[[Path], Source]] = {
     "retail-rocket": read_retail_rocket,
     "kuai": read_kuai,
     "events": EventTable,
+    "impressions": ImpressionTable,
+    "people": PersonTable,
     "server-log": ServerLog,
 }
 
@@ -32,13 +34,15 @@ FINDERS: list[tuple[Callable[[Path], object], str]] = [
 
 
 def read_dataset(path: Path) -> Source:
-    """Read whatever a path holds: a table of acts or a server's log where it is a file, else a known dataset.
+    """Read whatever a path holds: a table or a server's log where it is a file, else a known dataset.
+
+    A table is told by its columns; JSON lines are a log.
 
     Raises:
         DatasetError: nothing that is known, or a known dataset that cannot be read.
     """
     if path.is_file():
-        return EventTable(path) if path.suffix in SUFFIXES else ServerLog(path)
+        return _table(path) if path.suffix in (".csv", ".parquet") else ServerLog(path)
     reasons = []
     for find, name in FINDERS:
         try:
@@ -48,3 +52,10 @@ def read_dataset(path: Path) -> Source:
         else:
             return READERS[name](path)
     raise DatasetError("; ".join(dict.fromkeys(reasons)))
+
+
+def _table(path: Path) -> Table:
+    columns, _ = shape(path)
+    tables: tuple[type[Table], ...] = (EventTable, ImpressionTable, PersonTable)
+    fitting = (table for table in tables if set(table.needed) <= set(columns or ()))
+    return next(fitting, EventTable)(path)

@@ -49,21 +49,14 @@ def _csv(path: Path, fields: Collection[str]) -> Iterator[tuple[list[object], in
                 f"{path} has a column {unknown[0]!r}; the fields are {', '.join(fields)}{more}"
             )
         while part := list(islice(rows, ROWS_AT_ONCE)):
-            yield [_fields(row) for row in part], raw.tell()
-
-
-def _fields(row: dict) -> object:
-    found = {name: value for name, value in row.items() if value not in ("", None)}
-    if OBJECT in found:
-        found[OBJECT] = _parsed(found[OBJECT])
-    return found
+            yield [filled(row) for row in part], raw.tell()
 
 
 def _jsonl(path: Path, *_: object) -> Iterator[tuple[list[object], int]]:
     """A line that is no JSON stays text."""
     with path.open("rb") as raw:
         while part := list(islice(raw, ROWS_AT_ONCE)):
-            yield [_parsed(line) for line in part if line.strip()], raw.tell()
+            yield [parsed(line) for line in part if line.strip()], raw.tell()
 
 
 def _parquet(path: Path, *_: object) -> Iterator[tuple[list[object], int]]:
@@ -72,20 +65,22 @@ def _parquet(path: Path, *_: object) -> Iterator[tuple[list[object], int]]:
         done, size = 0, path.stat().st_size
         for part in file.iter_batches(ROWS_AT_ONCE):
             done += len(part)
-            yield [_present(row) for row in part.to_pylist()], size * done // file.metadata.num_rows
+            yield [filled(row) for row in part.to_pylist()], size * done // file.metadata.num_rows
 
 
-def _present(row: dict) -> object:
-    found = {name: value for name, value in row.items() if value is not None}
+def filled(row: dict) -> dict:
+    """A row without its empty fields; its JSON object may be text or a struct."""
+    found = {name: value for name, value in row.items() if value not in ("", None)}
     match found.get(OBJECT):
         case str(text):
-            found[OBJECT] = _parsed(text)
+            found[OBJECT] = parsed(text)
         case dict(struct):
             found[OBJECT] = {name: value for name, value in struct.items() if value is not None}
     return found
 
 
-def _parsed(text: str | bytes) -> object:
+def parsed(text: str | bytes) -> object:
+    """What the text says in JSON; what is none stays text."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

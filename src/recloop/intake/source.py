@@ -14,6 +14,7 @@ from recloop.store.consent import Terms, admitted
 from recloop.store.cursors import move_cursor
 from recloop.store.engine import in_transaction
 from recloop.store.log import write_all
+from recloop.store.profiles import Change, change_profiles
 from recloop.store.quarantine import text_of
 from recloop.store.tables import events, impressions, items, quarantine, users
 
@@ -150,7 +151,9 @@ def import_into(
             if source.name == OWN:
                 batch, left_out = _admitted(engine, batch, terms or {}, name)
                 unconsented += left_out
-            add_users(engine, batch.users)
+                change_profiles(engine, [_change(user) for user in batch.users])
+            else:
+                add_users(engine, batch.users)
             add_items(engine, batch.items)
             refused = [row for row in batch.refused if (row.kind, text_of(row.body)) not in known]
             rows = Rows(batch.impressions, batch.events, refused, source=source.name)
@@ -158,6 +161,11 @@ def import_into(
     after = _counts(engine)
     added = {table: after[table] - before[table] for table in after}
     return ImportReport(source.name, dict(source.tables()), added, unconsented)
+
+
+def _change(user: User) -> Change:
+    said = user.model_fields_set - {"user_id", "attributes", "created_at"}
+    return Change(user.user_id, user.model_dump(include=said), user.attributes, user.created_at)
 
 
 def renamed(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:

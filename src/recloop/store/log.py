@@ -21,7 +21,7 @@ from sqlalchemy import (
 from recloop.schema import Arrival, Event, Failure, Impression
 from recloop.store.engine import in_transaction, insert_new, insert_or_ignore
 from recloop.store.quarantine import MISSING, Refused, hold
-from recloop.store.repeats import Outcome, differing, find_acts, spoken
+from recloop.store.repeats import Outcome, differing, find_acts, find_shown, other_slate, spoken
 from recloop.store.tables import events, exposures, impressions, items, users
 
 CHUNK = 5000
@@ -97,6 +97,8 @@ def write_all(connection: Connection, callers: Sequence[Rows]) -> list[Taken]:
         dicts = [_dumped(row) for row in rows]
         for start in range(0, len(dicts), CHUNK):
             new |= insert_new(connection, table, dicts[start : start + CHUNK], keys)
+        if table is impressions and len(new) < len(shown):
+            _refuse_other_slates(connection, callers)
     hold(connection, [row for caller in callers for row in caller.refused])
     taken = [_taken(caller, new) for caller in callers]
     _refuse_other_bodies(connection, callers, taken)
@@ -128,6 +130,21 @@ def _taken(caller: Rows, new: set[tuple]) -> Taken:
         else:
             outcomes.append(Outcome.REPEATED)
     return Taken(len(shown) + outcomes.count(Outcome.NEW), outcomes)
+
+
+def _refuse_other_slates(connection: Connection, callers: Sequence[Rows]) -> None:
+    """What differs from the impression that its request has at its position is quarantined."""
+    refused = []
+    for caller in callers:
+        for start in range(0, len(caller.shown), CHUNK):
+            part = caller.shown[start : start + CHUNK]
+            known = find_shown(connection, {row.request_id for row in part})
+            for row in part:
+                if fields := other_slate(row, known[row.request_id, row.position]):
+                    why = f"position: the request has another {', '.join(fields)} there"
+                    body = row.model_dump(mode="json")
+                    refused.append(Refused(caller.source, "impression", why, body, Failure.DUPLICATE))
+    hold(connection, refused, once=True)
 
 
 def _refuse_other_bodies(connection: Connection, callers: Sequence[Rows], taken: Sequence[Taken]) -> None:

@@ -1,4 +1,4 @@
-"""The same act delivered again: harmless where it says the same, a conflict where it does not."""
+"""The same row delivered again: harmless where it says the same, a conflict where it does not."""
 
 import json
 from collections.abc import Collection
@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, Row, select
 
-from recloop.schema import Arrival, Event
-from recloop.store.tables import events
+from recloop.schema import Arrival, Event, Impression
+from recloop.store.tables import events, impressions
 
 
 class Outcome(StrEnum):
@@ -19,6 +19,7 @@ class Outcome(StrEnum):
 
 
 SAID = ("user_id", "item_id", "kind", "value", "request_id")
+SHOWN = ("user_id", "item_id", "propensity", "policy", "ts")
 
 
 def find_acts(connection: Connection, ids: Collection[str]) -> dict[str, Row]:
@@ -40,6 +41,17 @@ def differing(act: Event, known: Row) -> list[str]:
     if isinstance(act, Arrival) and act.extra != json.loads(known.extra or "{}"):
         fields += sorted(act.extra) or ["extra"]
     return fields
+
+
+def find_shown(connection: Connection, requests: Collection[str]) -> dict[tuple[str, int], Row]:
+    """The rows of ``impressions`` of these requests, by request and position."""
+    found = connection.execute(select(impressions).where(impressions.c.request_id.in_(requests)))
+    return {(row.request_id, row.position): row for row in found}
+
+
+def other_slate(shown: Impression, known: Row) -> list[str]:
+    """Fields in which an impression differs from the one that its request has at its position."""
+    return [name for name in SHOWN if getattr(shown, name) != getattr(known, name)]
 
 
 def spoken(act: Event) -> dict:
