@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "recloop"
 EVERYWHERE = {"numpy", "pydantic", "recloop", "tqdm"}
 ROOMS: dict[str, set[str]] = {
-    "schema": {"pyarrow"},
+    "schema": {"pyarrow", "pydantic_core"},
     "settings": {"pydantic_settings", "ruamel", "filelock"},
     "store": {"sqlalchemy", "alembic", "cryptography", "pyarrow"},
     "intake": {"duckdb", "polars", "pyarrow", "sqlalchemy", "urllib3"},

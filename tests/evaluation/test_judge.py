@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,6 +216,24 @@ def test_the_truth_prefers_quality_to_bait(judge: Judge, market: GroundTruth, tm
     assert good.requests.mean() > bait.requests.mean()
 
 
+def test_a_catalogue_that_is_younger_than_its_log_can_be_judged(
+    world: Path, judge: Judge, params: Params, tmp_path: Path
+) -> None:
+    shutil.copytree(world / "features", tmp_path / "features")
+    offers = json.loads((world / "features" / "items.json").read_text())
+    late = np.array([offer["created_at"] for offer in offers]) > judge.steps.ts.min()
+    assert late.any()
+    assert (judge.launched[late] > 0).all()  # they were first shown when they were there
+    young = [offer | {"created_at": int(judge.steps.ts.max()) + 1} for offer in offers]
+    (tmp_path / "features" / "items.json").write_text(json.dumps(young))
+    moved = Judge.load(tmp_path / "features", world / "user_model", params, params.seed)
+    shown = np.zeros(len(offers) + 1, bool)
+    shown[[*judge.steps.slate.ravel(), *Steps.load(world / "features" / "train.npz").slate.ravel()]] = True
+    assert shown[:-1].any()
+    assert np.array_equal(moved.launched == 0, shown[:-1])
+    assert moved.off_policy(moved.baselines()["random"])["snips"]["value"] is not None
+
+
 def test_the_report_holds_what_was_measured(
     judge: Judge, market: GroundTruth, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,8 +310,7 @@ def test_the_random_policy_is_estimated_near_its_value_on_the_log(judge: Judge) 
 def test_items_that_came_late_are_not_held_against_the_log(judge: Judge) -> None:
     """The market launches some items while its log goes on; without their times the weights are too small."""
     random = judge.baselines()["random"]
-    always = [item.model_copy(update={"created_at": 0}) for item in judge.items]
-    blind = replace(judge, items=always).off_policy(random)["diagnostics"]
+    blind = replace(judge, launched=np.zeros_like(judge.launched)).off_policy(random)["diagnostics"]
     told = judge.off_policy(random)["diagnostics"]
     assert float(blind["mean_weight"] or 0) < float(told["mean_weight"] or 0) - 0.03
     assert float(told["mean_weight_p"] or 0) > 0.001

@@ -1,6 +1,7 @@
 """The judge: people whom no policy learnt from, as a user model and as a log."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +57,7 @@ class Judge:
         acts: the test people's positive acts.
         train_acts: the train people's.
         train_ts: int64 (R,), when the train people's requests came, µs since 1970.
+        launched: int64 (N,), since when each item can be shown, µs since 1970.
     """
 
     spec: FeatureSpec
@@ -69,22 +71,26 @@ class Judge:
     acts: Acts
     train_acts: Acts
     train_ts: np.ndarray
+    launched: np.ndarray
 
     @classmethod
     def load(cls, features: Path, user_models: Path, params: Params, seed: int) -> "Judge":
         """Read what ``build_features`` wrote, and both user models."""
+        train, test = (Steps.load(features / f"{split}.npz") for split in ("train", "test"))
+        offers = [Item(**row) for row in json.loads((features / "items.json").read_text())]
         return cls(
             FeatureSpec.load(features / "spec.json"),
             Catalogue.load(features / "items.npz"),
-            Steps.load(features / "test.npz"),
+            test,
             UserModel.load(user_models / "train"),
             UserModel.load(user_models / "test"),
             params,
             seed,
-            [Item(**row) for row in json.loads((features / "items.json").read_text())],
+            offers,
             Acts.load(features / "test_acts.npz"),
             Acts.load(features / "train_acts.npz"),
-            Steps.load(features / "train.npz").ts,
+            train.ts,
+            launches(offers, train, test),
         )
 
     def baselines(self) -> dict[str, Sampler]:
@@ -122,11 +128,6 @@ class Judge:
         }
 
     @cached_property
-    def launched(self) -> np.ndarray:
-        """int64 (N,): since when each item is in the catalogue, µs since 1970."""
-        return np.array([item.created_at for item in self.items], np.int64)
-
-    @cached_property
     def library(self) -> Library:
         """The catalogue with the train people's popularity, one category an item."""
         names, at = np.unique([item.category for item in self.items], return_inverse=True)
@@ -161,3 +162,15 @@ class Judge:
         return training_leaks(self.train_ts, self.split_at) + item_leaks(
             self.catalogue.popularity, popularity
         )
+
+
+def launches(offers: Sequence[Item], *logs: Steps) -> np.ndarray:
+    """int64 (N,): since when each item can be shown, µs since 1970; 0, which is ever, where nobody knows.
+
+    That is where it was shown before it was created: then the catalogue is younger than the log.
+    """
+    created = np.array([offer.created_at for offer in offers], np.int64)
+    met = np.append(created, 0)
+    for log in logs:
+        np.minimum.at(met, log.slate, log.ts[:, None])
+    return np.where(met[:-1] < created, 0, created)
