@@ -120,6 +120,12 @@ def test_a_row_that_is_no_impression_is_refused(tmp_path, change, failure, reaso
     assert refused.reason.startswith(reason)
 
 
+def test_words_in_another_encoding_are_not_garbled(tmp_path):
+    (tmp_path / "p.csv").write_bytes("user_id,region\na,서울\n".encode("cp949"))
+    with pytest.raises(DatasetError, match="UTF-8"):
+        PersonTable(tmp_path / "p.csv")
+
+
 @pytest.mark.parametrize("suffix", KINDS)
 def test_people_keep_what_a_row_does_not_name(tmp_path, store_url, suffix):
     engine = open_store(store_url)

@@ -158,7 +158,8 @@ def shape(path: Path) -> tuple[list[str] | None, int]:
     try:
         return KINDS[path.suffix][0](path)
     except (OSError, pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"cannot read {path}: {error}") from error
+        why = f"cannot read {path}: {error}; is it whole, of the kind that it is named, and in UTF-8?"
+        raise DatasetError(why) from error
 
 
 def _csv_shape(path: Path) -> tuple[list[str], int]:
@@ -169,7 +170,7 @@ def _csv_shape(path: Path) -> tuple[list[str], int]:
 
 def _csv_rows(path: Path) -> Iterator[object]:
     """A row with too many fields is refused for the name that these get; a short one lacks the last."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         for row in csv.DictReader(file, restkey="fields without a column"):
             yield filled(row)
 

@@ -36,7 +36,7 @@ def read_rows(path: Path, fields: Collection[str], progress: bool = True) -> Ite
                 bar.set_postfix(rows=read, refresh=False)
                 bar.update(min(come, size) - bar.n)
     except (OSError, pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
-        why = f"cannot read {path}: {error}; is it whole, and of the kind that it is named?"
+        why = f"cannot read {path}: {error}; is it whole, of the kind that it is named, and in UTF-8?"
         raise DatasetError(why) from error
 
 
