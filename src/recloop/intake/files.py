@@ -78,7 +78,14 @@ def _csv_shape(path: Path) -> tuple[list[str], int]:
 def _csv_rows(path: Path) -> Iterator[dict]:
     """A row with too many fields is refused for the name that these get; a short one lacks the last."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        yield from csv.DictReader(file, restkey="fields without a column")
+        rows = csv.DictReader(file, restkey="fields without a column")
+        try:
+            yield from rows
+        except csv.Error as error:
+            raise DatasetError(
+                f"{path}, line {rows.line_num}: {error}; is a quotation mark left open there? Repair it and"
+                " import it again, which adds only what is missing"
+            ) from error
 
 
 def _parquet_shape(path: Path) -> tuple[list[str], int]:
