@@ -84,7 +84,7 @@ def complete(
             blot(file, word)
     for file in (where.home / "backups").glob("*.db"):
         copy = connect_to(f"sqlite:///{file}")
-        purge(copy, user_id)
+        purge(copy, user_id, accounts=words[1:])
         compact(copy, wholly=True)
         copy.dispose()
     found = search(where, words)

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from recloop.delivery.processes import free_port
+from recloop.intake.replay import replay
 from recloop.schema import Item, now_us
 from recloop.store import add_items
 from recloop.store.quarantine import held
@@ -51,6 +52,12 @@ def test_an_id_that_is_taken_is_named_and_all_others_stay(live):
     again = live.client.post("/events", json=batch).json()
     assert again["rows"] == ["repeated", "conflict", "repeated", "refused", "repeated"]
     assert len(held(live.engine, 99, failure="duplicate")) == before + 1
+
+
+def test_too_many_acts_of_one_request_are_let_in_from_the_quarantine(live):
+    acts = [CLICK | {"event_id": f"many-{n}"} for n in range(5001)]
+    assert live.client.post("/events", json=acts).status_code == 413
+    assert replay(live.engine, held(live.engine, 1)[0]) == 5001
 
 
 def test_one_act_that_clashes_is_409_and_its_repeat_is_not(live):

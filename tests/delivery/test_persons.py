@@ -10,6 +10,7 @@ from recloop.delivery.following import EVERY
 from recloop.delivery.why import TEXTS, Shown, sentences
 from recloop.store import open_store, set_consent, set_consents
 from recloop.store.consent import PURPOSES
+from recloop.store.quarantine import held
 from recloop.store.tables import (
     accesses,
     events,
@@ -94,6 +95,9 @@ def test_without_a_word_nothing_is_stored_and_the_slot_sees_a_stranger(live, slo
     assert click(live, "silent", slate, kind="stare").status_code == 422
     batch = [{"user_id": "silent", "item_id": "i1", "kind": "click"}, {"user_id": "silent", "kind": "stare"}]
     assert live.client.post("/events", json=batch).json()["accepted"] == 0
+    assert live.client.post("/events", json=batch[:1] * 5001).status_code == 413
+    assert json.loads(held(live.engine, 1)[0].body) == {"text": "[]"}
+    before += 1
     profile = [{"user_id": "silent", "kind": "signup", "answers": {"age": 30}}]
     assert live.client.post("/profiles", json=profile).json()["field"] == "user_id"
     assert rows(live) == before

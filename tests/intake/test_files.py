@@ -193,6 +193,13 @@ def test_a_bad_line_is_refused(tmp_path, line, reason):
     assert batch.refused[0].reason.startswith(reason)
 
 
+def test_a_quotation_mark_that_is_left_open_is_named(tmp_path):
+    good = "u,i,click,1700000000000000\n"
+    (tmp_path / "a.csv").write_text('user_id,item_id,kind,ts\nu,"i,click,5\n' + good * 6000)
+    with pytest.raises(DatasetError, match=r"a\.csv, line \d+: field larger .* quotation mark"):
+        list(EventTable(tmp_path / "a.csv").batches())
+
+
 def test_json_lines_are_read_as_a_log(tmp_path, store_url):
     acts = [row | {"ts": round(row["ts"].timestamp() * 1e6)} for row in ROWS]
     (tmp_path / "acts.jsonl").write_text("".join(json.dumps(act) + "\n" for act in acts))

@@ -1,5 +1,6 @@
 """Importing writes once, goes on after an interruption, and never mixes sources."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from recloop.intake import Batch, DatasetError, SourceConflict, TableReport, imp
 from recloop.intake.movielens import read_movielens
 from recloop.intake.open_bandit import read_open_bandit
 from recloop.intake.readers import read_dataset
+from recloop.intake.replay import replay
 from recloop.schema import Event, Impression, Item, User
 from recloop.store import Refused, add_items, find_items, find_user, open_store, recall, set_consents
+from recloop.store.quarantine import held
 from recloop.store.tables import events, impressions, quarantine
 
 ROOT = Path(__file__).parents[2]
@@ -171,3 +174,41 @@ def test_of_one_s_own_people_only_those_come_in_who_agree(engine, monkeypatch):
 def test_in_a_published_dataset_nobody_is_there_to_be_asked(engine, monkeypatch):
     monkeypatch.setenv("RECLOOP_CONSENT", "required")
     assert import_into(engine, Made(), progress=False).added["events"] == 5
+
+
+def line(who, act, time="10/Oct/2025:13:55:36 +0000"):
+    return f'203.0.113.9 - - [{time}] "GET /items/i?uid={who}&act={act} HTTP/1.1" 200 5 "-" "-"\n'
+
+
+def test_of_who_does_not_agree_not_even_what_is_refused_is_kept(engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECLOOP_CONSENT", "required")
+    set_consents(engine, "yes", {"service": True})
+    log, table = tmp_path / "access.log", tmp_path / "acts.csv"
+    acts = [{"user_id": who, "item_id": "i", "kind": "stare", "ts": 5} for who in ("yes", "no")]
+    log.write_text(
+        "".join(line(who, "stare") for who in ("yes", "no"))
+        + "".join(json.dumps(act) + "\n" for act in acts)
+        + "whose is this?\n"
+    )
+    table.write_text("user_id,item_id,kind,ts\nyes,i,stare,5\nno,i,stare,5\n")
+    found = [import_into(engine, read_dataset(path), progress=False) for path in (log, table)]
+    assert [report.unconsented for report in found] == [2, 1]
+    bodies = [row.body for row in held(engine, 9)]
+    assert len(bodies) == 4
+    assert not any('"no' in body or "=no" in body for body in bodies)
+
+
+def test_what_is_refused_of_an_account_is_kept_under_its_pseudonym(engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECLOOP_CONSENT", "required")
+    set_consents(engine, "p-1:7", {"service": True})
+    name = {"kim:lee": "p-1:7"}.get
+    log = tmp_path / "access.log"
+    act = {"user_id": "kim:lee", "item_id": "i", "kind": "stare", "ts": 5}
+    log.write_text(line("kim%3Alee", "stare") + json.dumps(act) + "\n")
+    import_into(engine, read_dataset(log), progress=False, name=name)
+    rows = held(engine, 9)
+    assert not any("kim" in row.body for row in rows)
+    repaired = [json.loads(row.body)["text"].replace("stare", "click") for row in rows]
+    assert [replay(engine, *pair, name=str) for pair in zip(rows, repaired, strict=True)] == [1, 1]
+    with engine.connect() as connection:
+        assert set(connection.execute(select(events.c.user_id)).scalars()) == {"p-1:7"}

@@ -6,8 +6,12 @@ from sqlalchemy import select
 from recloop.intake import DatasetError, import_into
 from recloop.intake.kuai import read_kuai
 from recloop.intake.readers import read_dataset
+from recloop.settings import load_params
 from recloop.store import find_items, find_user, open_store
+from recloop.store.person import tidy
+from recloop.store.snapshot import watermark, write_snapshot
 from recloop.store.tables import events, impressions
+from tests.delivery.live import PARAMS
 
 SIGNALS = "is_click,is_like,is_follow,is_comment,is_forward,is_hate,long_view,play_time_ms,duration_ms"
 STAYS = "profile_stay_time,comment_stay_time,is_profile_enter"
@@ -125,3 +129,13 @@ def test_another_folder_says_what_was_looked_for(tmp_path):
     (tmp_path / "big_matrix.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DatasetError, match="no column user_id"):
         read_kuai(tmp_path)
+
+
+def test_people_of_a_published_log_are_learnt_from_and_kept(rand, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECLOOP_CONSENT", "required")
+    engine = open_store(f"sqlite:///{tmp_path}/store.db")
+    import_into(engine, read_kuai(rand), progress=False)
+    assert write_snapshot(engine, watermark(engine), tmp_path / "snapshot").rows["impressions"] == 3
+    assert tidy(engine, load_params(PARAMS).privacy.keep_days, tmp_path) == {
+        "quarantine": 0, "accesses": 0, "backups": 0,
+    }  # fmt: skip

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recloop.intake.profiles import judge_profiles
 from recloop.schema import User
-from recloop.store import Refused, add_users, find_user, open_store
+from recloop.store import Refused, add_users, find_user, open_store, set_consents
 from recloop.store.profiles import Change, change_profiles
 from recloop.store.quarantine import held
 from tests.delivery.live import Live
@@ -54,6 +54,8 @@ def test_every_place_is_in_its_cell(latitude, longitude):
         (SENSOR | {"latitude": float("nan")}, "range", "sensor.latitude"),
         (SENSOR | {"motion": "flying"}, "schema", "sensor.motion"),
         (SENSOR | {"ts": NOW - 61 * MINUTE}, "too-old", "ts: 61 minutes old"),
+        (SENSOR | {"ts": NOW + 2 * MINUTE}, "range", "ts: in the future"),
+        (FORM | {"ts": NOW + 2 * MINUTE}, "range", "ts: in the future"),
         ({"kind": "sensor", "user_id": "u", "latitude": 1.0}, "schema", "latitude and longitude"),
         ({"kind": "sensor", "user_id": "u"}, "schema", "latitude, longitude, motion"),
         (FORM | {"answers": {"age": 200}}, "range", "age"),
@@ -91,6 +93,16 @@ def test_without_consent_nothing_is_noted(kind):
         SENSOR | {"ts": 5},
         SENSOR | {"latitude": 1e308},
         SENSOR | {"latitude": float("nan"), "longitude": 10**400},
+        SENSOR | {"location": [37.56654, 126.97812]},
+        SENSOR | {"at": {"x": 37.56654, "y": 126.97812}},
+        SENSOR | {"motion": "37.56654,126.97812"},
+        {"kind": "sensors", "user_id": "u", "place": "37.56654,126.97812"},
+        {"kind": "poll", "user_id": "u", "37.56654": "126.97812"},
+        "37.56654,126.97812",
+        [37.56654, 126.97812],
+        FORM | {"answers": {"latitude": 37.56654, "longitude": 126.97812}},
+        FORM | {"answers": {"gps": "37.56654,126.97812"}},
+        FORM | {"latitude": "37.56654N", "gps": [37.56654, 126.97812]},
     ],
 )
 def test_a_refused_place_is_not_kept_exactly_either(body):
@@ -128,6 +140,29 @@ def test_the_newest_reading_of_a_batch_holds(store_url):
     ]
     change_profiles(engine, judge_profiles(rows, lambda _: True, NOW))
     assert find_user(engine, "u").attributes["motion"] == "vehicle"
+
+
+def test_contact_data_is_kept_nowhere_in_clear():
+    for answers in ({"email": "kim@example.kr"}, {"reach": "kim at kim@example.kr"}):
+        row = judged(FORM | {"answers": answers | {"skill": "logos"}})
+        assert "contact data" in row.reason
+        assert row.body == FORM | {"answers": dict.fromkeys(answers, "left out") | {"skill": "logos"}}
+
+
+def test_of_who_did_not_agree_only_that_is_kept():
+    for body in (SENSOR | {"motion": "walking"}, FORM | {"kind": "survey", "ts": NOW}):
+        kept = judged(body, consent=False)
+        assert kept.body == {"kind": body["kind"], "user_id": "u"}
+
+
+def test_a_consent_to_older_terms_takes_no_reading(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECLOOP_TERMS", '{"personalisation": 2}')
+    with Live(tmp_path) as live:
+        set_consents(live.engine, "u", {"service": True, "personalisation": True})
+        assert live.client.post("/profiles", json=[SENSOR]).status_code == 422
+        assert find_user(live.engine, "u") is None
+        set_consents(live.engine, "u", {"personalisation": True}, {"personalisation": 2})
+        assert live.client.post("/profiles", json=[SENSOR]).json()["accepted"] == 1
 
 
 def test_over_http(tmp_path):

@@ -154,6 +154,24 @@ def test_bad_records_are_quarantined_with_the_service_s_name(engine, service):
     assert len(held(engine, 9)) == 3
 
 
+def test_a_last_page_that_is_read_again_is_quarantined_once(engine, service):
+    service.records = [record(0), record(1) | {"kind": "stare"}]
+    service.page = lambda query: {"events": service.records, "next": None}
+    assert [pull(engine, service).tables["records"].quarantined for _ in range(2)] == [1, 1]
+    assert len(held(engine, 9)) == 1
+
+
+def test_a_service_that_goes_round_in_a_circle_is_left(engine, service):
+    service.records = [record(0)]
+    service.page = lambda query: {
+        "events": service.records,
+        "next": "b" if query.get("cursor") == "a" else "a",
+    }
+    with pytest.raises(DatasetError, match="goes round"):
+        pull(engine, service)
+    assert ids(engine) == ["o0"]
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [(b"<html>", "no JSON"), (b'{"data": []}', "no list at 'events'"), (b"[" * 100_000, "no JSON")],

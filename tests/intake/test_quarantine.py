@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from recloop.intake import parse_events
 from recloop.intake.replay import ReplayError, replay
 from recloop.intake.server_log import parse_line
+from recloop.intake.traffic import Rules
 from recloop.schema import Event, Item
 from recloop.settings import places
 from recloop.store import Outcome, Refused, Rows, add_items, append, open_store, set_consents, take
@@ -220,6 +221,21 @@ def test_a_line_of_a_log_is_repaired_as_a_line(engine):
     assert (count(engine), count(engine, impressions)) == (1, 1)
     (other,) = held(engine, 1)
     assert replay(engine, other, bad) == 0
+
+
+def test_what_colleagues_did_is_flagged_when_it_is_let_in_late(engine):
+    inside = '10.1.1.1 - - [10/Oct/2025:13:55:36 +0000] "GET /items/i1?uid=u2 HTTP/1.1" 200 5 "-" "Safari"'
+    refused = [
+        Refused("own", "log", "?", {"text": line}) for line in (inside, inside.replace("10.", "9.", 1))
+    ]
+    acts = [{"user_id": who, "item_id": "i1", "kind": "click"} for who in ("qa-7", "u3")]
+    append(engine, refused=[*refused, *(Refused("http", "event", "?", act) for act in acts)])
+    for row in held(engine, 9)[::-1]:
+        replay(engine, row, rules=Rules("10.0.0.0/8,qa-*"))
+    with engine.connect() as connection:
+        flags = connection.execute(select(events.c.traffic).order_by(events.c.seq)).scalars().all()
+        shown = connection.execute(select(impressions.c.traffic).order_by(impressions.c.seq)).scalars().all()
+    assert (flags, shown) == (["internal", None, "internal", None], ["internal", None])
 
 
 def test_a_row_of_a_dataset_says_how_it_comes_in(engine):

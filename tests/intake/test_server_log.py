@@ -1,5 +1,6 @@
 """Server logs: item pages become acts, the rest is left out, broken lines are refused."""
 
+import gzip
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from recloop.intake import DatasetError, import_into
+from recloop.intake.readers import read_dataset
 from recloop.intake.server_log import ServerLog, parse_line
 from recloop.store import open_store
 from recloop.store.tables import events, impressions, quarantine
@@ -113,6 +115,17 @@ def test_a_log_is_imported_once(tmp_path, store_url):
         (row,) = connection.execute(select(quarantine.c.kind, quarantine.c.body)).all()
     assert row.kind == "log"
     assert json.loads(row.body) == {"file": "access.log", "line": 4, "text": "torn lin"}
+
+
+def test_a_rotated_log_is_imported_too_and_a_torn_one_is_named(tmp_path, store_url):
+    log = tmp_path / "access.log.2.gz"
+    log.write_bytes(gzip.compress(combined("GET /items/i7?uid=u1 HTTP/1.1").encode()))
+    report = import_into(open_store(store_url), read_dataset(log), progress=False)
+    assert (report.tables["lines"].kept, report.tables["lines"].quarantined) == (1, 0)
+    for torn in (log.read_bytes()[:-9], b"no gzip"):
+        log.write_bytes(torn)
+        with pytest.raises(DatasetError, match=r"access\.log\.2\.gz"):
+            read_dataset(log)
 
 
 def test_a_missing_log_is_named(tmp_path):

@@ -47,7 +47,9 @@ def test_colleagues_are_known_by_network_and_pseudonym():
     rules = Rules("10.0.0.0/8, 2001:db8::/32, qa-*")
     assert rules.of_sender(SAFARI, "10.1.2.3") == Traffic.INTERNAL
     assert rules.of_sender("Googlebot", "2001:db8::1") == Traffic.INTERNAL
+    assert rules.of_sender(SAFARI, "::ffff:10.1.2.3") == Traffic.INTERNAL
     assert rules.of_sender(SAFARI, "11.1.2.3") is None
+    assert rules.of_sender(SAFARI, "::ffff:11.1.2.3") is None
     assert rules.of_sender(SAFARI, "unix") is None
     assert rules.of_person("qa-7") == Traffic.INTERNAL
     assert rules.of_person("a-qa-7") is None

@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recloop.schema import Event, Impression, User, now_us
-from recloop.store import add_users, append, consented, open_store, remember, set_consent, set_consents
+from recloop.schema import Event, Impression, Item, User, now_us
+from recloop.store import (
+    add_items,
+    add_users,
+    append,
+    consented,
+    open_store,
+    popular,
+    remember,
+    set_consent,
+    set_consents,
+)
 from recloop.store.consent import (
     ASSUMED,
     PURPOSES,
@@ -129,6 +139,33 @@ def test_a_withdrawal_is_another_data_version_and_is_counted_from_then_on(engine
     assert withdrawn_since(engine, mark.consents, begun) == 0, "not before it happened"
     assert watermark(engine) != mark
     assert withdrawn_since(engine, watermark(engine).consents, now_us() + 1) == 0
+
+
+def test_who_withdraws_the_service_is_out_of_all_that_was_stored(engine, tmp_path):
+    add_items(engine, [Item(item_id="a", title="A"), Item(item_id="b", title="B")])
+    for user in ("gone", "back", "here"):
+        seen(engine, user)
+        set_consents(engine, user, {"service": True, "training": True})
+    append(engine, acts=[Event(event_id="b", user_id="here", item_id="b", kind="click", ts=3)])
+    mark = watermark(engine)
+    for user in ("gone", "back"):
+        set_consent(engine, user, "service", False)
+    assert withdrawn_since(engine, mark.consents, now_us() + 1) == 2
+    assert popular(engine, 5, 4.0) == ["a", "b"]
+    set_consent(engine, "here", "service", False)
+    set_consent(engine, "back", "service", True)
+    assert popular(engine, 5, 4.0) == ["a"]
+    assert learnt_from(engine, tmp_path / "one") == {"back"}
+
+
+def test_a_visitor_of_a_generated_market_was_never_learnt_from(engine):
+    with engine.begin() as connection:
+        remember(connection, "source", "market")
+    set_consent(engine, "visitor", "service", True)
+    add_users(engine, [User(user_id="visitor")])
+    mark = watermark(engine)
+    set_consent(engine, "visitor", "service", False)
+    assert withdrawn_since(engine, mark.consents, now_us() + 1) == 0
 
 
 def test_a_withdrawal_from_a_generated_log_is_counted_too(engine):

@@ -144,6 +144,37 @@ def test_a_short_name_is_not_taken_for_a_part_of_another(engine, vault):
     assert find_user(engine, "u1") is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x\tu:1\ty",
+        "first line\nu:1",
+        json.dumps({"user_id": "u:1", "more": json.dumps("\tu:1")}),
+        '{"user_id": "\\u0075:1"',
+        '{"text": "\\\\u0075:1"',
+        "GET /items/7?uid=u%3A1&act=stare",
+    ],
+)
+def test_a_refused_row_that_names_the_person_in_escapes_goes_too(engine, text):
+    bodies = [{"text": text}, {"text": text.replace("1", "10")}, {"text": "100 % 서울"}]
+    append(engine, refused=[Refused("http", "body", "body: no JSON", body) for body in bodies])
+    assert purge(engine, "u:1") == {"quarantine": 1}
+    with engine.connect() as connection:
+        kept = connection.execute(select(metadata.tables["quarantine"].c.body)).scalars().all()
+    assert sorted(map(json.loads, kept), key=str) == sorted(bodies[1:], key=str)
+
+
+def test_what_nobody_could_read_goes_by_the_account_s_name_as_well(engine, vault):
+    pseudonym = vault.pseudonym("kim.lee", make=True)
+    body = {"text": '[{"user_id": "kim.lee", "value": NaN}]'}
+    append(engine, refused=[Refused("http", "body", "body: no JSON", body)])
+    started = begin(engine, vault, pseudonym)
+    assert started.counts["quarantine"] == 1
+    append(engine, refused=[Refused("http", "body", "body: no JSON", body)])  # a gateway had it in hand
+    assert finish(engine, vault, started.receipt, pseudonym).counts["quarantine"] == 2
+    assert left(engine, "kim.lee") == left(vault.engine, "kim.lee") == {}
+
+
 def test_a_store_of_an_older_version_is_purged_too(tmp_path, vault):
     engine = create_engine(f"sqlite:///{tmp_path}/old.db")
     with engine.begin() as connection:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from recloop.cli.show import AsJson, as_json, as_table, stop
 from recloop.intake.replay import ReplayError, replay
+from recloop.intake.traffic import Rules
 from recloop.schema import Failure
 from recloop.settings import load_params, places
 from recloop.store import open_store
@@ -73,11 +74,12 @@ def replay_(
     repaired = _read(body) if body else None
     where, terms = places(), load_params().privacy.terms.model_dump()
     name = open_vault(where).behind_the_door if where.accounts else str
+    rules = Rules(where.internal)
     rows = [_find(number) for number in numbers] if numbers else _waiting(failure, source)
     added, left = 0, {}
     for row in tqdm(rows, unit="rows", mininterval=1, disable=json_ or len(rows) < 2):
         try:
-            added += replay(engine, row, repaired, any_age, terms, name)
+            added += replay(engine, row, repaired, any_age, terms, name, rules)
         except ReplayError as error:
             left[row.id] = str(error)
     if json_:

@@ -5,7 +5,7 @@ Both are remembered, so that a request waits for no query but the person's first
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +15,7 @@ from recloop.delivery.problems import Problem
 from recloop.schema import Event
 from recloop.store import Refused
 from recloop.store.consent import PERSONALISATION, SERVICE, allowed, words_of
+from recloop.store.quarantine import person_in, under
 from recloop.store.vault import Vault
 
 REMEMBERED = 100_000  # people
@@ -85,7 +86,7 @@ class Door:
         Raises:
             Problem: it cannot be said now.
         """
-        whose = [row.user_id if isinstance(row, Event) else _person_in(row.body) for row in rows]
+        whose = [row.user_id if isinstance(row, Event) else person_in(row) for row in rows]
         people = await self.visitors({one for one in whose if one})
         if not all(visitor.sure or self.assumed for visitor in people.values()):
             raise Problem(503, "the store cannot be read now: send it again later", later=True)
@@ -100,8 +101,7 @@ class Door:
             return row
         if isinstance(row, Event):
             return row.model_copy(update={"user_id": visitor.user_id})
-        assert isinstance(row.body, dict)
-        return replace(row, body=row.body | {"user_id": visitor.user_id})
+        return under(row, visitor.user_id)
 
     def name(self, given: str, make: bool = False) -> str | None:
         """The name behind the door; None for an account that has no pseudonym. Blocks."""
@@ -136,8 +136,3 @@ class Door:
             while len(memory) > REMEMBERED:
                 memory.popitem(last=False)
         return found
-
-
-def _person_in(body: object) -> str | None:
-    who = body.get("user_id") if isinstance(body, dict) else None
-    return who if isinstance(who, str) and 0 < len(who) <= 64 and "\0" not in who else None

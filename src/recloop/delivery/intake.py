@@ -71,7 +71,9 @@ class Intake:
         raw = await self._body(request, self._acts, BODY_LIMIT)
         if len(raw) > MOST_EVENTS:
             why = f"{len(raw)} events in one request, {MOST_EVENTS} at most"
-            await self._keep(why, {"rows": len(raw), "first": raw[0]})
+            admitted = await self._door.admit([Refused("http", "event", why, body) for body in raw])
+            kept = [row.body for row in admitted if isinstance(row, Refused)]
+            await self._keep(why, {"text": msgspec.json.encode(kept).decode()})
             raise Problem(413, why, "body")
         rows, outcomes = await self.told(request, raw)
         taken = sum(outcomes.count(how) for how in (Outcome.NEW, Outcome.REPEATED, UNCONSENTED))

@@ -13,6 +13,7 @@ from recloop.delivery.door import Door
 from recloop.delivery.problems import Problem, decoded, require_json
 from recloop.intake.profiles import judge_profiles
 from recloop.store import Refused, consented
+from recloop.store.consent import PERSONALISATION
 from recloop.store.profiles import Change, change_profiles
 
 BODY_LIMIT = 1 << 18  # bytes
@@ -45,7 +46,8 @@ class Profiles:
         return Response(msgspec.json.encode(answer), media_type="application/json")
 
     def _write(self, raw: list) -> list[Refused]:
-        rows = judge_profiles(raw, partial(consented, self._engine, purpose="personalisation"))
+        agreed = partial(consented, self._engine, purpose=PERSONALISATION, terms=self._door.terms)
+        rows = judge_profiles(raw, agreed)
         refused = [row for row in rows if isinstance(row, Refused)]
         change_profiles(self._engine, [row for row in rows if isinstance(row, Change)], refused)
         return refused

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recloop.intake.feedback import AHEAD, identity, judge
-from recloop.intake.profiles import private, require_plain
+from recloop.intake.profiles import kept, unwelcome
 from recloop.intake.reasons import Unfit, unfit
 from recloop.intake.rows import filled, parsed
 from recloop.intake.source import OWN, ROWS_AT_ONCE, Batch, DatasetError, TableReport
@@ -73,7 +73,7 @@ class Table:
                 judged.append(self.record(_said(body), now))
             except ValueError as error:
                 why = unfit(error)
-                judged.append(Refused(self.name, self.table[:-1], str(why), private(body), why.failure))
+                judged.append(Refused(self.name, self.table[:-1], str(why), self.kept(body), why.failure))
         return judged
 
     def record(self, said: dict, now: int) -> Record:
@@ -83,6 +83,10 @@ class Table:
             ValueError: it is none.
         """
         raise NotImplementedError
+
+    def kept(self, body: object) -> object:
+        """What the quarantine keeps of a refused row."""
+        return body
 
 
 class EventTable(Table):
@@ -123,9 +127,15 @@ class PersonTable(Table):
     def record(self, said: dict, now: int) -> User:
         """One row; contact data is no part of a profile."""
         user = User.model_validate({"created_at": now} | said)
-        require_plain(user.attributes | {"region": user.region}, "attributes")
+        for name, value in {**user.attributes, "region": user.region}.items():
+            if why := unwelcome(name, value):
+                raise Unfit(f"{name}: {why}")
         _past(user.created_at, now)
         return user
+
+    def kept(self, body: object) -> object:
+        """The row without contact data, exact places, and fields that nobody knows."""
+        return kept(body, Failure.SCHEMA, User)
 
 
 def _past(ts: int, now: int) -> None:
@@ -171,8 +181,14 @@ def _csv_shape(path: Path) -> tuple[list[str], int]:
 def _csv_rows(path: Path) -> Iterator[object]:
     """A row with too many fields is refused for the name that these get; a short one lacks the last."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, restkey="fields without a column"):
-            yield filled(row)
+        rows = csv.DictReader(file, restkey="fields without a column")
+        try:
+            yield from map(filled, rows)
+        except csv.Error as error:
+            raise DatasetError(
+                f"{path}, line {rows.line_num}: {error}; is a quotation mark left open there? Repair it and"
+                " import it again, which adds only what is missing"
+            ) from error
 
 
 def _jsonl_shape(path: Path) -> tuple[None, int]:

@@ -5,7 +5,6 @@ of it have been read. It is saved in the transaction that writes the acts up to 
 and doubles nothing.
 """
 
-import gzip
 import hashlib
 import io
 import logging
@@ -14,10 +13,10 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from recloop.intake.reasons import unfit
-from recloop.intake.server_log import parse_line
+from recloop.intake.server_log import opened, parse_line
 from recloop.intake.source import Batch, DatasetError, TableReport
 from recloop.intake.traffic import Rules
 from recloop.schema import Event, Impression
@@ -118,7 +117,7 @@ class FollowedLog:
         if place is None or not place.length or _head(path, place.length) != place.head:
             place = Place("", 0, 0)
         try:
-            with _opened(path) as file:
+            with opened(path) as file:
                 file.seek(place.offset)
                 whole = path != self.path and self._finished(path)
                 while part := _lines(file, whole):
@@ -162,14 +161,10 @@ def cursor_of(path: Path) -> str:
     return f"log:{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}:{path.name}"[:128]
 
 
-def _opened(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
 def _head(path: Path, length: int) -> str | None:
     """The hash of the first bytes; None where there are fewer and ``length`` is that of a place."""
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             head = file.read(length)
     except (OSError, EOFError, zlib.error):
         return None

@@ -1,15 +1,18 @@
 """What people say of themselves (sign-up forms, surveys) and what devices sense, as changes of profiles.
 
-A place is kept as a cell of a grid and never as it was sent, not even in quarantine.
+A place is kept as a cell of a grid and never as it was sent, not even in quarantine, and contact
+data nowhere.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter
 
+from recloop.intake.feedback import AHEAD
 from recloop.intake.reasons import Unfit, unfit
 from recloop.schema import Failure, User, now_us
 from recloop.schema.records import Attribute, Identifier, Micros, Record
@@ -20,7 +23,10 @@ GRID = 0.1  # degrees: 11 km from north to south
 FRESH = 3_600_000_000  # µs for which a reading says where somebody is
 MOST_ANSWERS = 50
 CONTACT = frozenset({"name", "email", "mail", "phone", "mobile", "address", "birthday", "password"})
-LEFT_OUT = "left out"  # of what the quarantine keeps
+PLACES = frozenset({"lat", "latitude", "lon", "lng", "long", "longitude", "gps", "coords", "coordinates"})
+MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]{2,}")
+PLACE = re.compile(r"[0-9]\.[0-9]{3,}[^0-9.]+[0-9]{1,3}\.[0-9]{3,}")  # two exact numbers
+LEFT_OUT = "left out"
 PROFILE = frozenset({"age", "sex", "region"})
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
@@ -71,34 +77,26 @@ def judge_profiles(
     for body in raw:
         try:
             row = _ROW.validate_python(body)
+            if row.ts is not None and row.ts > now + AHEAD:
+                raise Unfit("ts: in the future; it is in microseconds since 1970, UTC", Failure.RANGE)
             if row.kind != "signup" and not consented(row.user_id):
                 raise Unfit(f"user_id: a {row.kind} needs consent to personalisation", Failure.CONSENT)
             rows.append(_reading(row, now) if isinstance(row, Reading) else _form(row, now))
         except ValueError as error:
             wrong = unfit(error)
-            rows.append(Refused(source, "profile", str(wrong), private(body), wrong.failure))
+            rows.append(Refused(source, "profile", str(wrong), kept(body, wrong.failure), wrong.failure))
     return rows
 
 
 def _form(row: Form, now: int) -> Change:
-    require_plain(row.answers, "answers")
+    for name, value in sorted(row.answers.items()):
+        if why := unwelcome(name, value):
+            raise Unfit(f"answers.{name}: {why}")
     profile = {name: value for name, value in row.answers.items() if name in PROFILE}
     attributes = {name: value for name, value in row.answers.items() if name not in PROFILE}
     change = Change(row.user_id, profile, attributes, now if row.ts is None else row.ts)
     changed(User(user_id=row.user_id), change)
     return change
-
-
-def require_plain(facts: Mapping[str, object], where: str) -> None:
-    """Facts that a profile may have.
-
-    Raises:
-        Unfit: one is contact data, or has a NUL.
-    """
-    if contact := sorted(name for name in facts if name.lower() in CONTACT):
-        raise Unfit(f"{where}.{contact[0]}: contact data is no part of a profile: see store.personal")
-    if silent := [name for name, value in facts.items() if "\0" in str(value)]:
-        raise Unfit(f"{where}.{silent[0]}: a NUL, which no text holds")
 
 
 def _reading(row: Reading, now: int) -> Change:
@@ -117,17 +115,38 @@ def _reading(row: Reading, now: int) -> Change:
     return Change(row.user_id, {}, attributes, ts)
 
 
-def private(body: object) -> object:
-    """A body without contact data, and without a place more exact than a cell, however deep they stand."""
-    if isinstance(body, dict):
-        return {name: _private(str(name).lower(), value) for name, value in body.items()}
-    return [private(part) for part in body] if isinstance(body, list) else body
-
-
-def _private(name: str, value: object) -> object:
-    if name in CONTACT:
+def kept(body: object, failure: Failure, model: type[Record] | None = None) -> object:
+    """What the quarantine keeps of a refused row: no place more exact than a cell, no contact data, no field
+    that nobody knows, and without consent nothing but whose it is."""
+    if not isinstance(body, dict):
         return LEFT_OUT
-    return _coarse_number(value) if name[:3] in ("lat", "lon", "lng") else private(value)
+    model = model or (Form if body.get("kind") in ("signup", "survey") else Reading)
+    known = model.model_fields
+    if failure is Failure.CONSENT:
+        return {name: body[name] for name in ("kind", "user_id")}
+    return {name: _kept(name, value) for name, value in body.items() if name in known} | {
+        name: LEFT_OUT for name in body if name not in known and re.fullmatch("[A-Za-z_]{1,32}", str(name))
+    }
+
+
+def _kept(name: str, value: object) -> object:
+    if name in ("latitude", "longitude"):
+        return _coarse_number(value)
+    if name in ("answers", "attributes") and isinstance(value, dict):
+        return {one: LEFT_OUT if unwelcome(one, answer) else answer for one, answer in value.items()}
+    plain = isinstance(value, int) or (isinstance(value, str) and not unwelcome(name, value))
+    return value if plain else LEFT_OUT
+
+
+def unwelcome(name: str, value: object) -> str:
+    """Why a profile holds no such answer; empty where it does."""
+    text = str(value)
+    name = name.lower()
+    if name in CONTACT or MAIL.search(text):
+        return "contact data is no part of a profile: see store.personal"
+    if name in PLACES or PLACE.search(text):
+        return "a place: send it as the reading of a sensor, of which a cell is kept"
+    return "a NUL, which no text holds" if "\0" in text else ""
 
 
 def _coarse_number(value: object) -> object:

@@ -66,8 +66,9 @@ class Pulled:
         """A batch for each page, until one is empty or names no further one.
 
         Raises:
-            DatasetError: the service does not answer, or not with such a page.
+            DatasetError: the service does not answer, not with such a page, or goes round in a circle.
         """
+        been = [self._place]
         while True:
             page = self._ask()
             records = _found(page, self.api.records)
@@ -78,6 +79,12 @@ class Pulled:
                 yield self._batch(records, self._place if following is None else following)
             if not records or following is None or following == self._place:
                 return
+            if following in been:
+                raise DatasetError(
+                    f"{self.api.url} goes round in a circle: after the cursor {self._place!r} comes"
+                    f" {following!r}, which came before. What came is kept; tell who runs the service"
+                )
+            been.append(following)
             self._place = following
 
     def _following(self, page: Any, records: list) -> Any:

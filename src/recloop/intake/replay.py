@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select
 
 from recloop.intake.feedback import OLDEST, judge
-from recloop.intake.server_log import parse_line
+from recloop.intake.server_log import NOBODY, parse_line
 from recloop.intake.source import renamed
+from recloop.intake.traffic import Rules
 from recloop.schema import Arrival, Event, Impression, now_us
 from recloop.store import Outcome, Refused, Rows
 from recloop.store.consent import SERVICE, Terms, admitted
@@ -30,6 +31,7 @@ def replay(
     any_age: bool = False,
     terms: Terms | None = None,
     name: Callable[[str], str | None] = str,
+    rules: Rules = NOBODY,
 ) -> int:
     """Let a row in; how many acts were new, 0 where it was let in before.
 
@@ -41,6 +43,7 @@ def replay(
         repaired: JSON of the body, or the line of a log, to be taken instead.
         terms: the version of the terms that holds, by purpose; 1 where there are none.
         name: under which name behind the door the person of an id is known; None: nobody is.
+        rules: who is a colleague.
 
     Raises:
         ReplayError: it is still unfit, of somebody who does not let it be stored, or a kind of row that comes
@@ -48,7 +51,7 @@ def replay(
     """
     if row.replayed is not None:
         return 0
-    shown, acts = _records(row, repaired, any_age)
+    shown, acts = _records(row, repaired, any_age, rules)
     people = {one.user_id for one in shown} | {one.user_id for one in acts}
 
     def let_in(connection: Connection) -> int:
@@ -73,9 +76,11 @@ def replay(
     return in_transaction(engine, let_in)
 
 
-def _records(row: Held, repaired: str | None, any_age: bool) -> tuple[list[Impression], list[Event]]:
+def _records(
+    row: Held, repaired: str | None, any_age: bool, rules: Rules
+) -> tuple[list[Impression], list[Event]]:
     if row.kind == "log":
-        return _line(row, repaired)
+        return _line(row, repaired, rules)
     if row.kind not in ("event", "body"):
         raise ReplayError(
             f"row {row.id} is of the table {row.kind!r} of {row.source!r}: repair its file and import it"
@@ -92,13 +97,14 @@ def _records(row: Held, repaired: str | None, any_age: bool) -> tuple[list[Impre
         raise ReplayError(
             f"row {row.id} is still unfit: {why}. Repair it: --body FILE, or - for standard input"
         )
-    return [], [one for one in judged if isinstance(one, Arrival)]
+    acts = [one for one in judged if isinstance(one, Arrival)]
+    return [], [act.model_copy(update={"traffic": rules.of_person(act.user_id)}) for act in acts]
 
 
-def _line(row: Held, repaired: str | None) -> tuple[list[Impression], list[Event]]:
+def _line(row: Held, repaired: str | None, rules: Rules) -> tuple[list[Impression], list[Event]]:
     text = json.loads(row.body)["text"] if repaired is None else repaired.strip("\r\n")
     try:
-        found = parse_line(text)
+        found = parse_line(text, rules)
     except ValueError as error:
         raise ReplayError(f"row {row.id} is still unfit: {error}") from error
     if found is None:

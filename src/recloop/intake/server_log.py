@@ -5,14 +5,16 @@ it is that act. ``&rid=<request>`` names the slate that it answers. An act witho
 person met the item by themselves, so an impression without a propensity is written along with it.
 """
 
+import gzip
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import ValidationError
@@ -51,10 +53,10 @@ class ServerLog:
         self.path, self._rules = path, rules or Rules(places().internal)
         self._report = TableReport(0, 0, 0)
         try:
-            with path.open("rb") as handle:
+            with opened(path) as handle:
                 self.size = sum(1 for _ in handle)
-        except OSError as error:
-            raise DatasetError(f"cannot read the log {path}: {error.strerror}") from error
+        except (OSError, EOFError, zlib.error) as error:
+            raise DatasetError(f"cannot read the log {path}: {error}") from error
 
     def tables(self) -> Mapping[str, TableReport]:
         """Lines read, kept as acts, and quarantined."""
@@ -66,13 +68,14 @@ class ServerLog:
         shown: list[Impression] = []
         acts: list[Event] = []
         refused: list[Refused] = []
-        with self.path.open(encoding="utf-8", errors="replace") as handle:
-            for number, line in enumerate(handle, 1):
+        with opened(self.path) as handle:
+            for number, raw in enumerate(handle, 1):
                 self._report.read += 1
+                line = raw.decode("utf-8", "replace")
                 try:
                     found = parse_line(line, self._rules)
                 except ValueError as error:
-                    body = {"file": self.path.name, "line": number, "text": line.rstrip("\n")}
+                    body = {"file": self.path.name, "line": number, "text": line.rstrip("\r\n")}
                     wrong = unfit(error)
                     refused.append(Refused(self.name, "log", str(wrong), body, wrong.failure))
                     continue
@@ -91,6 +94,11 @@ class ServerLog:
         for row in refused:
             self._report.reasons[row.reason] = self._report.reasons.get(row.reason, 0) + 1
         return Batch(impressions=shown, events=acts, refused=refused)
+
+
+def opened(path: Path) -> BinaryIO:
+    """A log, also one that was compressed when it was rotated."""
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def parse_line(line: str, rules: Rules = NOBODY) -> tuple[Impression | None, Arrival] | None:

@@ -15,7 +15,7 @@ from recloop.store.cursors import move_cursor
 from recloop.store.engine import in_transaction
 from recloop.store.log import write_all
 from recloop.store.profiles import Change, change_profiles
-from recloop.store.quarantine import text_of
+from recloop.store.quarantine import person_in, text_of, under
 from recloop.store.tables import events, impressions, items, quarantine, users
 
 Row = TypeVar("Row", User, Impression, Event)
@@ -142,7 +142,8 @@ def import_into(
     """
     claim(engine, source.name)
     before = _counts(engine)
-    known, unconsented = _known_refusals(engine, source.name), 0
+    known: dict[str, set[tuple[str, str]]] = {}
+    unconsented = 0
     with tqdm(
         total=source.size, desc=f"import {source.name}", unit="rows", mininterval=1, disable=not progress
     ) as bar:
@@ -155,7 +156,9 @@ def import_into(
             else:
                 add_users(engine, batch.users)
             add_items(engine, batch.items)
-            refused = [row for row in batch.refused if (row.kind, text_of(row.body)) not in known]
+            for sender in {row.source for row in batch.refused} - set(known):
+                known[sender] = _known_refusals(engine, sender)
+            refused = [row for row in batch.refused if (row.kind, text_of(row.body)) not in known[row.source]]
             rows = Rows(batch.impressions, batch.events, refused, source=source.name)
             _write(engine, rows, source, batch.place)
     after = _counts(engine)
@@ -177,16 +180,23 @@ def _admitted(
     engine: Engine, batch: Batch, terms: Terms, name: Callable[[str], str | None]
 ) -> tuple[Batch, int]:
     """The batch without the rows of people who do not agree, and how many these are."""
-    logged = {row.user_id for row in batch.impressions} | {row.user_id for row in batch.events}
+    whose = [person_in(row) for row in batch.refused]
+    people = {row.user_id for rows in (batch.users, batch.impressions, batch.events) for row in rows}
     with engine.connect() as connection:
-        names = admitted(connection, {row.user_id for row in batch.users} | logged, terms, name)
+        names = admitted(connection, people | {one for one in whose if one}, terms, name)
+    refused = [
+        row if who is None else under(row, names[who])
+        for row, who in zip(batch.refused, whose, strict=True)
+        if who is None or who in names
+    ]
     kept = replace(
         batch,
         users=renamed(batch.users, names),
         impressions=renamed(batch.impressions, names),
         events=renamed(batch.events, names),
+        refused=refused,
     )
-    return kept, len(batch) - len(kept)
+    return kept, len(batch) - len(kept) + len(batch.refused) - len(refused)
 
 
 def _write(engine: Engine, rows: Rows, source: Source, place: Any) -> None:

@@ -52,6 +52,7 @@ class Rules:
             found = ip_address(address)
         except ValueError:
             return False
+        found = getattr(found, "ipv4_mapped", None) or found  # as a socket for both versions tells it
         return any(found in network for network in self._networks)
 
 

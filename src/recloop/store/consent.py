@@ -8,7 +8,7 @@ who never said anything in a store of a generated or a published log: nobody is 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Engine, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, select
 
 from recloop.schema import now_us
 from recloop.settings import Places
@@ -18,7 +18,8 @@ from recloop.store.tables import consents, facts, users
 PURPOSES = "service", "personalisation", "training", "marketing"
 SERVICE, PERSONALISATION, TRAINING, MARKETING = PURPOSES
 ASSUMED = frozenset({SERVICE, PERSONALISATION, TRAINING})  # nobody is ever assumed to want advertising
-NOBODY_TO_ASK = ("market", "movielens", "open-bandit", "retail-rocket")  # generated and published logs
+# generated and published logs
+NOBODY_TO_ASK = ("market", "movielens", "open-bandit", "retail-rocket", "kuai-rand", "kuai-rec")
 MINUTE = 60_000_000  # µs
 NOBODY = "erased"  # whose rows only keep a number from being given away again
 Terms = Mapping[str, int]  # version of the terms that holds, by purpose
@@ -101,36 +102,50 @@ def assumed_here() -> bool:
 def may(
     connection: Connection, user_id: ColumnElement, purpose: str, terms: Terms, assumed: bool
 ) -> ColumnElement:
-    """The condition that a row's person lets it be used for a purpose, for queries over many people."""
+    """The condition that a row's person lets it be used for a purpose, for queries over many people.
+
+    Who has withdrawn ``service`` is out of everything that was stored.
+    """
     spoke = consents.c.purpose == purpose
-    newest = select(func.max(consents.c.id)).where(spoke).group_by(consents.c.user_id)
     said_yes = select(consents.c.user_id).where(
-        consents.c.id.in_(newest), consents.c.granted, consents.c.version >= terms.get(purpose, 1)
+        consents.c.id.in_(_newest(purpose)), consents.c.granted, consents.c.version >= terms.get(purpose, 1)
     )
     yes: ColumnElement = user_id.in_(said_yes)
     if assumed:
         yes |= user_id.not_in(select(consents.c.user_id).where(spoke))
     elif _nobody_to_ask(connection):
         yes |= user_id.not_in(select(consents.c.user_id))
-    return yes & (user_id != NOBODY)
+    return yes & (user_id != NOBODY) & user_id.not_in(withdrawn())
+
+
+def withdrawn(before: int = 2**62) -> Select[str]:
+    """People whose newest word on ``service`` is a no that was said before then (µs)."""
+    return select(consents.c.user_id).where(
+        consents.c.id.in_(_newest(SERVICE)), ~consents.c.granted, consents.c.ts < before
+    )
+
+
+def _newest(purpose: str) -> Select[int]:
+    """The number of each person's newest word on a purpose."""
+    return select(func.max(consents.c.id)).where(consents.c.purpose == purpose).group_by(consents.c.user_id)
 
 
 def withdrawn_since(engine: Engine, number: int, before: int) -> int:
     """How many who could be learnt from at word ``number`` withdrew since, before then (µs)."""
     early = consents.alias()
-    earlier = select(early.c.id).where(
-        early.c.user_id == consents.c.user_id, early.c.purpose == TRAINING, early.c.id <= number
-    )
+    said = select(early.c.id).where(early.c.user_id == consents.c.user_id, early.c.id <= number)
+    of_training = said.where(early.c.purpose == TRAINING)
     with engine.connect() as connection:
-        was_in: ColumnElement = earlier.where(early.c.granted).exists() | (consents.c.user_id == NOBODY)
+        was_in: ColumnElement = of_training.where(early.c.granted).exists() | (consents.c.user_id == NOBODY)
         if assumed_here() or _nobody_to_ask(connection):
             known = select(users.c.user_id).where(users.c.user_id == consents.c.user_id)
-            was_in |= ~earlier.exists() & known.exists()
+            spoke = of_training if assumed_here() else said
+            was_in |= ~spoke.exists() & known.exists()
         query = select(func.count(consents.c.user_id.distinct())).where(
             consents.c.id > number,
             consents.c.ts < before,
             ~consents.c.granted,
-            consents.c.purpose == TRAINING,
+            consents.c.purpose.in_((TRAINING, SERVICE)),
             was_in,
         )
         return connection.execute(query).scalar_one()

@@ -7,7 +7,7 @@ What lies in files goes between the two (``flows.erasure``).
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ from recloop.store.compact import compact
 from recloop.store.consent import NOBODY, PURPOSES, TRAINING, set_consents
 from recloop.store.errors import StoreError
 from recloop.store.tables import accesses, consents, erasures
-from recloop.store.traces import whole
+from recloop.store.traces import mentions
 from recloop.store.vault import Vault
 
 IN_HAND = 15_000_000  # µs: longer than a gateway works on one request
 KEPT = {"accesses", "erasures"}  # who looked at the data is kept, under the receipt's number
 NUMBERED = ("impressions", "events")  # numbers that a watermark counts on
+AT_ONCE = 500  # refused rows
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ def begin(engine: Engine, vault: Vault, user_id: str) -> Receipt:
             connection.execute(erasures.insert(), row)
     else:
         row = dict(found._mapping)
-    keys = vault.destroy_key(user_id)
-    counts = _add(json.loads(row["counts"]), {"keys": keys} | purge(engine, user_id, {"consents"}))
+    keys, accounts = vault.destroy_key(user_id), vault.accounts([user_id]).values()
+    gone = purge(engine, user_id, {"consents"}, accounts)
+    counts = _add(json.loads(row["counts"]), {"keys": keys} | gone)
     with engine.begin() as connection:
         here = erasures.c.receipt == row["receipt"]
         connection.execute(erasures.update().where(here).values(counts=json.dumps(counts)))
@@ -93,7 +95,8 @@ def finish(engine: Engine, vault: Vault, receipt: str, user_id: str) -> Receipt:
         connection.execute(moved)
         mark = {"user_id": NOBODY, "purpose": TRAINING, "granted": False, "version": 1, "ts": now_us()}
         connection.execute(consents.insert(), mark)  # keeps the numbers growing, and says that data went
-    counts = {"keys": vault.destroy_key(user_id)} | purge(engine, user_id)
+    accounts = vault.accounts([user_id]).values()
+    counts = {"keys": vault.destroy_key(user_id)} | purge(engine, user_id, accounts=accounts)
     counts["pseudonyms"] = vault.forget_account(user_id)
     before = find_receipt(engine, receipt)
     closed = {"user_id": None, "done": now_us(), "counts": json.dumps(_add(before.counts, counts))}
@@ -103,14 +106,20 @@ def finish(engine: Engine, vault: Vault, receipt: str, user_id: str) -> Receipt:
     return find_receipt(engine, receipt)
 
 
-def purge(engine: Engine, user_id: str, keep: Iterable[str] = ()) -> dict[str, int]:
-    """Delete a person's rows from all tables, of a store of whatever version; how many, by table."""
+def purge(
+    engine: Engine, user_id: str, keep: Iterable[str] = (), accounts: Iterable[str] = ()
+) -> dict[str, int]:
+    """Delete a person's rows from all tables, of a store of whatever version; how many, by table.
+
+    ``accounts`` of the person stand in no row but in refused ones that came as nobody could read them.
+    """
     counts: dict[str, int] = {}
+    words = [user_id, *accounts]
     with engine.begin() as connection:
         for name in inspect(connection).get_table_names():
             table = Table(name, MetaData(), autoload_with=connection)
             if name == "quarantine":
-                counts[name] = _delete_mentions(connection, table, user_id)
+                counts[name] = _delete_mentions(connection, table, words)
             elif "user_id" in table.c and name not in KEPT | set(keep):
                 if name in NUMBERED:
                     counts[name] = _keep_last_number(connection, table, user_id)
@@ -136,18 +145,17 @@ def _keep_last_number(connection: Connection, table: Table, user_id: str) -> int
     return connection.execute(table.update().where(table.c.seq == last).values(values)).rowcount
 
 
-def _delete_mentions(connection: Connection, table: Table, user_id: str) -> int:
-    """Refused rows are kept as they came: those that name the person go."""
+def _delete_mentions(connection: Connection, table: Table, words: Sequence[str]) -> int:
+    """Refused rows are kept as they came: those that name the person go, however that is written."""
     texts = [column for column in table.columns if isinstance(column.type, Text)]
-    query = select(table.c.id, *texts).where(or_(*[c.contains(user_id, autoescape=True) for c in texts]))
-    pattern = whole(user_id)
+    signs = [*words, "\\u", "%"]  # of the word, or of one that is written in escapes
+    maybe = or_(*[column.contains(sign, autoescape=True) for column in texts for sign in signs])
+    query = select(table.c.id, *texts).where(maybe).execution_options(yield_per=AT_ONCE)
     found = [
-        row.id
-        for row in connection.execute(query)
-        if any(pattern.search((text or "").encode()) for text in row[1:])
+        row.id for row in connection.execute(query) if any(mentions(text or "", words) for text in row[1:])
     ]
-    for start in range(0, len(found), 500):
-        connection.execute(table.delete().where(table.c.id.in_(found[start : start + 500])))
+    for start in range(0, len(found), AT_ONCE):
+        connection.execute(table.delete().where(table.c.id.in_(found[start : start + AT_ONCE])))
     return len(found)
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from recloop.schema import Arrival, Event, Failure, Impression
+from recloop.store.consent import withdrawn
 from recloop.store.engine import in_transaction, insert_new, insert_or_ignore
 from recloop.store.quarantine import MISSING, Refused, hold
 from recloop.store.repeats import Outcome, differing, find_acts, find_shown, other_slate, spoken
@@ -217,6 +218,7 @@ def popular(engine: Engine, limit: int, rating_positive: float) -> list[str]:
         select(events.c.item_id)
         .join(items, items.c.item_id == events.c.item_id)
         .where(_liked(rating_positive), items.c.available, events.c.traffic.is_(None))
+        .where(events.c.user_id.not_in(withdrawn()))
         .group_by(events.c.item_id)
         .order_by(count.desc(), events.c.item_id)
         .limit(limit)

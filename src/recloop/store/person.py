@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from sqlalchemy import Column, ColumnElement, Engine, Select, Table, func, or_, select
+from sqlalchemy import Column, ColumnElement, Engine, Table, func, or_, select
 
 from recloop.schema import now_us
 from recloop.settings.params import KeepDaysParams
-from recloop.store.consent import NOBODY, NOBODY_TO_ASK, SERVICE
+from recloop.store.consent import NOBODY, NOBODY_TO_ASK, withdrawn
 from recloop.store.engine import recall
 from recloop.store.personal import open_personal
 from recloop.store.tables import (
@@ -63,7 +63,7 @@ def tidy(engine: Engine, keep: KeepDaysParams, home: Path, now: int | None = Non
         "accesses": _delete(engine, accesses, accesses.c.ts < old["accesses"], accesses.c.id),
     }
     if (recall(engine, "source") or "own") not in NOBODY_TO_ASK:
-        gone = _withdrawn(old["withdrawn"])
+        gone = withdrawn(old["withdrawn"])
         for table in (impressions, events, exposures):
             due = or_(table.c.ts < old["log"], table.c.user_id.in_(gone)) & (table.c.user_id != NOBODY)
             number = table.c.seq if "seq" in table.c else None
@@ -74,14 +74,6 @@ def tidy(engine: Engine, keep: KeepDaysParams, home: Path, now: int | None = Non
     for file in backups:
         file.unlink()
     return counts | {"backups": len(backups)}
-
-
-def _withdrawn(before: int) -> Select:
-    """People whose newest word on the service is a no that was said before then."""
-    newest = select(func.max(consents.c.id)).where(consents.c.purpose == SERVICE).group_by(consents.c.user_id)
-    return select(consents.c.user_id).where(
-        consents.c.id.in_(newest), ~consents.c.granted, consents.c.ts < before
-    )
 
 
 def _delete(engine: Engine, table: Table, due: ColumnElement, number: Column | None) -> int:

@@ -1,8 +1,10 @@
 """What was refused at the door: kept as it came with its reason, to be looked at, repaired and let in."""
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import quote, unquote
 
 from sqlalchemy import Connection, Engine, func, select
 
@@ -11,6 +13,7 @@ from recloop.store.tables import quarantine
 
 MISSING = "\ufffd"  # in place of NUL, which PostgreSQL does not take
 KEPT = 1 << 20  # characters of a body
+LINE = re.compile(r'[?&]uid=([^&#"\s]+)|"user_id"\s*:\s*"([^"\\]*)"')  # whose act a line of a log is
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,28 @@ class Held:
     ts: int
     replayed: int | None
     repaired: str | None
+
+
+def person_in(row: Refused) -> str | None:
+    """Whom a row names; None where nobody can say."""
+    if not isinstance(row.body, dict):
+        return None
+    who = row.body.get("user_id")
+    if row.kind == "log" and (found := LINE.search(str(row.body.get("text")))):
+        who = unquote(found[1] or found[2] or "")
+    return who if isinstance(who, str) and 0 < len(who) <= 64 and "\0" not in who else None
+
+
+def under(row: Refused, name: str) -> Refused:
+    """The row, of which ``person_in`` knows whose it is, with another name of the person."""
+    assert isinstance(row.body, dict)
+    if row.kind != "log":
+        return replace(row, body=row.body | {"user_id": name})
+    text = row.body["text"]
+    found = LINE.search(text)
+    assert found is not None
+    start, end = found.span(1 if found[1] is not None else 2)
+    return replace(row, body=row.body | {"text": text[:start] + quote(name, safe=":") + text[end:]})
 
 
 def text_of(body: object) -> str:

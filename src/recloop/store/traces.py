@@ -10,11 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 LONG = 16  # characters from which a word cannot be part of another by accident
+ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+SPACES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+DEEP = 4  # times that JSON may stand within JSON
 TEXT = 65536  # bytes without a zero at a file's beginning: it is text
 
 
@@ -32,6 +36,22 @@ def whole(word: str) -> re.Pattern[bytes]:
     return re.compile(
         rb"(?<![A-Za-z0-9_])(?<![A-Za-z0-9_][.:-])" + part + rb"(?![A-Za-z0-9_])(?![.:-][A-Za-z0-9_])"
     )
+
+
+def mentions(text: str, words: Sequence[str]) -> bool:
+    """Whether a text names one of the words as a whole, also in the escapes of JSON or of an address."""
+    patterns = [whole(word) for word in words]
+    for _ in range(DEEP):
+        if any(
+            pattern.search(form.encode(errors="replace"))
+            for form in (text, unquote(text))
+            for pattern in patterns
+        ):
+            return True
+        if (plain := ESCAPE.sub(_unescaped, text)) == text:
+            return False
+        text = plain
+    return False
 
 
 def traces(words: Sequence[str], roots: Iterable[Path]) -> list[Trace]:
@@ -64,6 +84,11 @@ def is_text(path: Path) -> bool:
     with path.open("rb") as handle:
         head = handle.read(TEXT)
     return b"\0" not in head and not head.startswith((b"PAR1", b"PK\3\4", b"\x1f\x8b"))
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    sign = escape[1]
+    return chr(int(sign[1:], 16)) if len(sign) == 5 else SPACES.get(sign, sign)
 
 
 def _files(root: Path) -> Iterator[Path]:
