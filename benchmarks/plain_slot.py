@@ -32,7 +32,7 @@ def create(folder: Path, store_url: str) -> Starlette:
 
     async def recommend(request: Request) -> Response:
         wanted = decoder.decode(await request.body())
-        slate = recommender.recommend("request", wanted.user_id, k=wanted.k)
+        slate, _ = recommender.recommend("request", wanted.user_id, k=wanted.k)
         return Response(msgspec.json.encode(slate.__dict__), media_type="application/json")
 
     async def ready(_: Request) -> Response:

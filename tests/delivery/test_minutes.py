@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from recloop.delivery.meters import Meters
+from recloop.delivery.meters import BUCKETS, Meters
 from recloop.delivery.minutes import Minutes
 from recloop.delivery.processes import free_port
 from recloop.schema import Item, now_us
@@ -53,6 +53,19 @@ def test_each_row_holds_what_came_since_the_last_and_the_end_writes_the_rest(eng
     assert any(json.loads(row.counts) == {} for row in rows(engine)), (
         "nothing is written of what has not grown"
     )
+
+
+def test_a_histogram_that_has_grown_says_of_all_its_bounds_how_much(engine):
+    async def serve():
+        meters = Meters()
+        meters.slot_seconds.labels("green", "q").observe(0.1)  # before, and not since
+        async with Minutes(engine, meters.registry):
+            meters.slot_seconds.labels("blue", "p").observe(0.9)
+            await asyncio.sleep(0)  # until it has begun
+
+    asyncio.run(serve())
+    found = {dict(labels)["le"]: x for labels, x in grown(engine, "recloop_slot_seconds_bucket").items()}
+    assert found == {f"{le}": float(le > 0.9) for le in BUCKETS} | {"+Inf": 1.0}
 
 
 def test_what_could_not_be_written_is_in_the_next_row(engine, monkeypatch):

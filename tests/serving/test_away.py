@@ -78,7 +78,7 @@ def test_a_profile_beyond_all_measure(slot: TestClient, engine: Engine) -> None:
 def test_the_log_says_once_that_the_store_is_away(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     past = Past("")
     for _ in range(3):
-        assert past.of("known", 3, 4.0) == (None, [])
+        assert past.of("known", 3, 4.0) == (None, [], "away")
     assert len(caplog.records) == 1
     with pytest.raises(StoreError, match="set RECLOOP_STORE_URL"):
         past.store()

@@ -17,7 +17,7 @@ from recloop.settings import load_params
 from recloop.store import append, open_store
 from recloop.watch.exporter import Figures
 from recloop.watch.figures import GAUGES
-from recloop.watch.notes import note_run
+from recloop.watch.notes import exporters, note_run
 from tests.delivery.live import PARAMS, until
 
 ALL = load_params(PARAMS)
@@ -110,6 +110,9 @@ def test_the_command_listens(engine, tmp_path, nothing_left):
 
     try:
         until(lambda: 'recloop_policy_requests{policy="old"} 2.0' in text())
+        until(lambda: exporters(engine))
+        assert [name.rpartition(":")[2] for name in exporters(engine)] == [str(port)]
     finally:
         process.terminate()
         process.wait(60)
+    assert exporters(engine) == {}, "it has ended, and is not down"

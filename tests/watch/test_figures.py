@@ -16,7 +16,7 @@ from recloop.store.tables import gateways, minutes, quarantine
 from recloop.watch import check
 from recloop.watch.calibration import miscalibration
 from recloop.watch.figures import GAUGES, MARK, gauges
-from recloop.watch.notes import expect, flow_runs, may_ask, note_run
+from recloop.watch.notes import expect, flow_runs, forget_exporter, may_ask, note_exporter, note_run
 from recloop.watch.policies import policies
 from recloop.watch.seen import FromStore, fold
 from tests.delivery.live import PARAMS
@@ -82,7 +82,7 @@ def test_all_is_well_when_nothing_has_changed(engine):
     assert values["recloop_requests_since_training"] == {(): 900.0}
     drifts = {dict(key)["feature"] for key in values["recloop_drift_distance"]}
     assert drifts == {"sex", "region", "device", "age"}
-    assert set(values) == set(GAUGES) | {"up"}
+    assert set(values) == set(GAUGES) | {"up", "recloop_routing_stale_seconds"}
 
 
 def test_rewards_and_people_are_compared_with_those_of_the_training(engine):
@@ -171,21 +171,43 @@ def test_minutes_are_folded_into_hours_without_loss(engine):
     assert len(rows) < 8 * 60 / 7 + 60 / 7 + 74
 
 
-def test_a_gateway_that_falls_silent_is_down_and_one_that_ends_is_not(engine):
+def heard(engine, name, ago, ended=False, started=1_000_000, **counts):
+    """A gateway's row: its last beat and its start are as many seconds ago."""
+    with engine.begin() as connection:
+        beat, begun = (presence._now(connection) - int(x * 1e6) for x in (ago, started))
+        row = {"beat": beat, "started": begun, "ended": ended, "counts": json.dumps(counts)}
+        connection.execute(gateways.insert().values(id=name, name=name, **row))
+
+
+def test_a_gateway_that_falls_silent_is_down_until_another_is_started_and_one_that_ends_is_not(engine):
     rollout.install(engine, "blue", Target("http://127.0.0.1:1", "old"), "test", "first")
-
-    def heard(name, ago, ended):
-        with engine.begin() as connection:
-            beat = presence._now(connection) - int(ago * 1e6)
-            row = {"id": name, "name": name, "started": 1, "beat": beat, "ended": ended, "counts": "{}"}
-            connection.execute(gateways.insert().values(row))
-
-    heard("went", 100, True)
+    heard(engine, "went", 300, ended=True)
     assert names(engine) == set()
-    heard("lost", 100, False)
-    assert found(engine) == {"GatewayDown instance=lost"}
-    heard("here", 1, False)
+    heard(engine, "lost", 200)
+    heard(engine, "other", 1)
+    assert found(engine) == {"GatewayDown instance=lost"}, "though another one of several answers"
+    heard(engine, "new", 1, started=150)
+    assert names(engine) == set(), "in its place"
+    heard(engine, "also", 100)
+    assert found(engine) == {"GatewayDown instance=also"}
+
+
+def test_a_gateway_that_says_that_it_cannot_read_the_store_is_believed(engine):
+    heard(engine, "a", 0, store={"unread seconds": 2.0})
+    heard(engine, "b", 0, store={"unread seconds": 11.0})
+    heard(engine, "older", 0)
+    assert found(engine) == {"StoreUnreadable instance=b"}
+
+
+def test_an_exporter_that_stops_looking_is_down_where_no_other_one_looks(engine):
+    note_exporter(engine, "a:9105", 60.0, NOW - 4 * MINUTE)
+    note_exporter(engine, "b:9105", 60.0, NOW - 3 * MINUTE)
     assert names(engine) == set()
+    assert found(engine, NOW + 1) == {"ExporterDown instance=b:9105"}
+    forget_exporter(engine, "b:9105")
+    assert found(engine, NOW + 1) == {"ExporterDown instance=a:9105"}
+    forget_exporter(engine, "a:9105")
+    assert names(engine) == set(), "both were ended"
 
 
 def test_each_policy_has_its_figures(engine):

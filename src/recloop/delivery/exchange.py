@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from recloop.delivery.meters import Meters
 from recloop.delivery.routing import Target
 from recloop.schema import Slate
-from recloop.serving.messages import Ask
+from recloop.serving.messages import HISTORY, STRANGERS, Ask
 
 LONGEST_ANSWER = 1 << 20  # bytes
 SLOT_HEADER = "x-recloop-slot"  # the colour, for a router between gateway and slots
@@ -77,7 +77,7 @@ class Exchange:
         """
         begun, outcome = time.perf_counter(), "ok"
         try:
-            raw = await self._post(colour, target.url, wanted, request_id)
+            raw, history = await self._post(colour, target.url, wanted, request_id)
             slate = believe(raw, wanted, request_id, target.policy, known)
         except SlotFailure as failure:
             outcome = failure.outcome
@@ -86,13 +86,16 @@ class Exchange:
             raise
         else:
             self._failing.pop(target, None)
+            if history in STRANGERS and self._meters is not None:
+                self._meters.strangers.labels(colour, target.policy, history).inc()
             return slate
         finally:
             if self._meters is not None:
                 self._meters.asked.labels(colour, target.policy, outcome).inc()
                 self._meters.slot_seconds.labels(colour, target.policy).observe(time.perf_counter() - begun)
 
-    async def _post(self, colour: str, url: str, wanted: Ask, request_id: str) -> bytes:
+    async def _post(self, colour: str, url: str, wanted: Ask, request_id: str) -> tuple[bytes, str | None]:
+        """The answer's body, and its header ``HISTORY``."""
         headers = {"content-type": "application/json", "x-request-id": request_id, SLOT_HEADER: colour}
         headers |= self._headers
         body = msgspec.json.encode(wanted)
@@ -103,6 +106,7 @@ class Exchange:
             ) as response:
                 if response.status != 200:
                     raise SlotFailure("status", f"status {response.status}")
+                history = response.headers.get(HISTORY)
                 async for part in response.content.iter_any():
                     raw += part
                     if len(raw) > LONGEST_ANSWER:
@@ -111,7 +115,7 @@ class Exchange:
             raise SlotFailure("timeout", f"no answer within {self._timeout.total} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise SlotFailure("unreachable", f"{type(error).__name__}: {error}") from error
-        return bytes(raw)
+        return bytes(raw), history
 
 
 def believe(raw: bytes, wanted: Ask, request_id: str, policy: str, known: Collection[str]) -> Slate:

@@ -158,7 +158,7 @@ class Gateway:
         self._writer = Writer(self.engine)
         async with (
             Exchange(self.meters, SLOT_SECONDS, self._slot_token) as self._exchange,
-            Presence(self.engine, self._tally),
+            Presence(self.engine, self._tally, lambda: self.following.stale_seconds),
             Minutes(self.engine, self.meters.registry),
             Shadow(self._tally, SLOT_SECONDS, self._slot_token) as self._shadow,
             alongside(),

@@ -16,6 +16,12 @@ class Meters:
             ["slot", "policy", "outcome"],
             registry=self.registry,
         )
+        self.strangers = Counter(
+            "recloop_slot_strangers",
+            "Slates of people whose history the slot could not read (away) or use (unfit)",
+            ["slot", "policy", "history"],
+            registry=self.registry,
+        )
         self.slot_seconds = Histogram(
             "recloop_slot_seconds",
             "Time until a slot's answer or failure",

@@ -52,7 +52,7 @@ class Minutes:
         row = {
             "ts": now_us(),
             "gateway": self._id,
-            "counts": json.dumps({k: x for k, x in grown.items() if x}),
+            "counts": json.dumps({series: x for series, x in grown.items() if x or _is_below(series, grown)}),
         }
         try:
             with self._engine.begin() as connection:
@@ -61,6 +61,15 @@ class Minutes:
             log.warning("what this minute counted is written with the next: %s", fault_of(error))
         else:
             self._before = now
+
+
+def _is_below(series: str, grown: dict[str, float]) -> bool:
+    """Whether it is a bucket of a histogram that has grown: all of it was above, and that has to be known."""
+    name, _, labels = series.partition(" ")
+    if not name.endswith("_bucket"):
+        return False
+    whole = json.dumps([label for label in json.loads(labels) if label[0] != "le"])
+    return grown[f"{name.removesuffix('_bucket')}_count {whole}"] > 0
 
 
 def counted(registry: CollectorRegistry) -> dict[str, float]:

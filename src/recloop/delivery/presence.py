@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -26,14 +26,18 @@ log = logging.getLogger("recloop.gateway")
 EVERY = 1.0  # seconds between beats
 LATE = 5.0  # seconds without a beat after which a gateway's counts are not those of now
 GONE = 30.0  # and after which it is dead: its last counts stay, and nobody waits for it
+STORE, UNREAD = "store", "unread seconds"  # beside the steps of the counts: how long it could not be read
 KEPT = 86_400_000_000  # µs that a dead gateway's row outlives it, and the rollout that it had a part in
 
 
 class Presence:
-    """One gateway process among those of the store; use as an async context manager."""
+    """One gateway process among those of the store; use as an async context manager.
 
-    def __init__(self, engine: Engine, tally: Tally) -> None:
-        self._engine, self._tally = engine, tally
+    ``unread`` says for how many seconds the process could not read the store.
+    """
+
+    def __init__(self, engine: Engine, tally: Tally, unread: Callable[[], float] = lambda: 0.0) -> None:
+        self._engine, self._tally, self._unread = engine, tally, unread
         self._id, self._name = uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}"
         self._over = asyncio.Event()
 
@@ -57,7 +61,8 @@ class Presence:
     def _write(self, counts: Mapping[str, Counts], ended: bool) -> None:
         try:
             with self._engine.begin() as connection:
-                values = {"beat": _now(connection), "ended": ended, "counts": json.dumps(counts)}
+                said = json.dumps({**counts, STORE: {UNREAD: self._unread()}})
+                values = {"beat": _now(connection), "ended": ended, "counts": said}
                 mine = gateways.update().where(gateways.c.id == self._id).values(values)
                 if connection.execute(mine).rowcount == 0:
                     own = {"id": self._id, "name": self._name, "started": values["beat"]}
@@ -101,14 +106,32 @@ def gather(engine: Engine, step: str) -> Gathered:
     return Gathered(counts, len(there) - len(late), late)
 
 
-def heard(engine: Engine) -> tuple[list[str], str | None]:
-    """Names of the gateways that are alive, and of the last one that fell silent without having ended."""
+@dataclass(frozen=True)
+class Heard:
+    """Gateways, by name.
+
+    Attributes:
+        alive: for how many seconds each could not read the store, by what it says and the age of its beat.
+        lost: fell silent without having ended, and no gateway was started since.
+    """
+
+    alive: Mapping[str, float]
+    lost: tuple[str, ...]
+
+
+def heard(engine: Engine) -> Heard:
+    """Who is there; a look at the store, which waits for no gateway."""
     with engine.connect() as connection:
         age = (_now(connection) - gateways.c.beat).label("age")
-        query = select(gateways.c.name, age).where(~gateways.c.ended).order_by(age)
-        rows = connection.execute(query).all()
-    alive = [row.name for row in rows if row.age < GONE * 1e6]
-    return alive, rows[0].name if rows else None
+        query = select(gateways.c.name, gateways.c.counts, gateways.c.beat, age).where(~gateways.c.ended)
+        rows = connection.execute(query.order_by(age)).all()
+        newest = connection.execute(select(func.max(gateways.c.started))).scalar() or 0
+    alive = {
+        row.name: json.loads(row.counts).get(STORE, {}).get(UNREAD, 0.0) + max(0.0, row.age / 1e6)
+        for row in rows
+        if row.age < GONE * 1e6
+    }
+    return Heard(alive, tuple(row.name for row in rows if row.name not in alive and row.beat >= newest))
 
 
 def _tidy(connection: Connection) -> None:

@@ -7,9 +7,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from recloop.policy import NothingLeft
+from recloop.schema import Slate
 from recloop.serving.bodies import Problem, answer, parsed
 from recloop.serving.guard import header
-from recloop.serving.messages import IDENTIFIER, Ask
+from recloop.serving.messages import HISTORY, IDENTIFIER, STRANGERS, Ask
 from recloop.serving.recommender import Recommender
 
 IS_IDENTIFIER = re.compile(IDENTIFIER)
@@ -36,16 +37,19 @@ class Recommend:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await self._slate(scope, receive)
+            slate, history = await self._slate(scope, receive)
         except Problem as problem:
             self._recommender.meters.refused(problem)
             await answer(problem.refusal, problem.status)(scope, receive, send)
             return
+        body = self._encoder.encode(slate.__dict__)
         headers = [(b"content-length", b"%d" % len(body)), JSON]
+        if history in STRANGERS:
+            headers.append((HISTORY.encode(), history.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _slate(self, scope: Scope, receive: Receive) -> bytes:
+    async def _slate(self, scope: Scope, receive: Receive) -> tuple[Slate, str]:
         sent = header(scope, b"x-request-id")
         request_id: str = scope["recloop.id"] if sent is None else sent
         if not IS_IDENTIFIER.search(request_id):
@@ -55,9 +59,7 @@ class Recommend:
         given = request_id, wanted.user_id, moment.device, moment.ts, wanted.k, wanted.exclude
         try:
             if self._quick:
-                slate = self._recommender.recommend(*given)
-            else:
-                slate = await run_in_threadpool(self._recommender.recommend, *given)
+                return self._recommender.recommend(*given)
+            return await run_in_threadpool(self._recommender.recommend, *given)
         except NothingLeft as error:
             raise Problem(422, str(error), "exclude") from error
-        return self._encoder.encode(slate.__dict__)

@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 from recloop.schema import EventKind
 
 IDENTIFIER = r"^[A-Za-z0-9._:-]{1,64}$(?!\n)"  # in Python, $ alone lets a last newline pass
+HISTORY = "x-recloop-history"  # an answer's header, where the person had to be taken for a stranger
+STRANGERS = AWAY, UNFIT = "away", "unfit"  # since the store could not be read, or the profile cannot be used
 LARGE = rb'"([A-Za-z0-9_]{1,64})"\s*:\s*(-?[0-9]+(?:[.][0-9]+)?(?:[eE][+]?[0-9]+)?)'
 Identifier = Annotated[str, Meta(pattern=IDENTIFIER)]
 Micros = Annotated[int, Meta(ge=0, lt=2**62, description="microseconds since 1970, UTC")]

@@ -4,9 +4,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from recloop.policy import NothingLeft
 from recloop.serving.bodies import Problem
+from recloop.serving.messages import STRANGERS
 
 BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
-HISTORIES = ("known", "none", "away", "unfit")
+HISTORIES = ("known", "none", *STRANGERS)
 REASONS = {400: "unreadable", 413: "too_long", 422: "invalid"}
 
 
@@ -15,8 +16,7 @@ class Meters:
 
     Attributes:
         ranking: seconds from an observation to a slate.
-        people: slates by what was known of the person: ``known``, ``none`` (nothing liked yet), ``away`` (the
-            store could not be read) and ``unfit`` (a profile that cannot be used).
+        people: slates by what was known of the person's history, as ``past.Known`` says it.
     """
 
     def __init__(self, policy: str, registry: CollectorRegistry | None = None) -> None:

@@ -3,16 +3,33 @@
 import logging
 import threading
 import time
+from typing import NamedTuple
 
 from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from recloop.schema import Arrival, User
+from recloop.serving.messages import AWAY, UNFIT
 from recloop.store import Outcome, Rows, StoreError, fault_of, known, open_store, take
 from recloop.store.consent import SERVICE, Terms, allowed, assumed_here, words_of
 
 log = logging.getLogger("recloop.slot")
+
+
+class Known(NamedTuple):
+    """Of one person.
+
+    Attributes:
+        user: the profile; None of a stranger.
+        liked: item ids, newest first.
+        history: ``known``, ``none`` (nothing liked yet), ``away`` (the store cannot be read) or ``unfit`` (a
+            profile that cannot be used); of the last two a stranger's profile and history.
+    """
+
+    user: User | None
+    liked: list[str]
+    history: str
 
 
 class Past:
@@ -22,7 +39,6 @@ class Past:
 
     Attributes:
         retry_seconds: how long a store that could not be opened is left alone.
-        trouble: with whoever was asked for last: ``away`` (the store), ``unfit`` (the profile), or none.
     """
 
     retry_seconds = 5.0
@@ -32,7 +48,7 @@ class Past:
         self._engine: Engine | None = None
         self._opening = threading.Lock()
         self._reason, self._again = "it is being opened", 0.0
-        self.trouble = ""
+        self._said = False  # in the log, that the store is away
 
     @property
     def near(self) -> bool:
@@ -61,21 +77,20 @@ class Past:
             self._opening.release()
         return self._engine
 
-    def of(self, user_id: str, limit: int, rating_positive: float) -> tuple[User | None, list[str]]:
-        """Profile and history (item ids, newest first); a stranger's where they cannot be read."""
+    def of(self, user_id: str, limit: int, rating_positive: float) -> Known:
+        """What is known of a person, of the history ``limit`` items at most."""
         try:
-            found = known(self.store(), user_id, limit, rating_positive)
+            user, liked = known(self.store(), user_id, limit, rating_positive)
         except (StoreError, SQLAlchemyError) as error:
-            if self.trouble != "away":
+            if not self._said:
                 log.error("everybody is a stranger until the store can be read: %s", fault_of(error))
-            self.trouble = "away"
-            return None, []
+            self._said = True
+            return Known(None, [], AWAY)
         except ValueError as error:  # a row that no User can hold
             log.error("a profile cannot be used: %s", _wrong(error))
-            self.trouble = "unfit"
-            return None, []
-        self.trouble = ""
-        return found
+            return Known(None, [], UNFIT)
+        self._said = False
+        return Known(user, liked, "known" if liked else "none")
 
     def keep(self, act: Arrival) -> Outcome | None:
         """Write an act of feedback; on disk when it returns. None: its person does not let it be stored.

@@ -8,6 +8,7 @@ import numpy as np
 
 from recloop.policy import NothingLeft, Policy, Slates
 from recloop.schema import Slate, now_us
+from recloop.serving.messages import UNFIT
 from recloop.serving.meters import Meters
 from recloop.serving.past import Past
 
@@ -45,8 +46,9 @@ class Recommender:
         ts: int | None = None,
         k: int | None = None,
         exclude: Sequence[str] = (),
-    ) -> Slate:
-        """A slate of ``k`` items (the policy's own size where None), less where the catalogue has less.
+    ) -> tuple[Slate, str]:
+        """A slate of ``k`` items (the policy's own size where None), less where the catalogue has less; and
+        what was known of the person's history, as ``Known`` says it.
 
         ``ts`` is in µs since 1970, UTC; now, if None. Items of ``exclude`` that are not known are
         passed over.
@@ -58,8 +60,7 @@ class Recommender:
         known = [spec.index[item] for item in exclude if item in spec.index]
         excluded = np.array(known, np.int64) if known else None
         size, moment = k or policy.manifest.slate, now_us() if ts is None else ts
-        user, liked = self.past.of(user_id, spec.history, spec.rating_positive)
-        history = self.past.trouble or ("known" if liked else "none")
+        user, liked, history = self.past.of(user_id, spec.history, spec.rating_positive)
         begun = time.perf_counter()
         try:
             drawn = self._draw(spec.observation(user, liked, device, moment), size, excluded)
@@ -67,12 +68,12 @@ class Recommender:
             raise
         except ValueError as error:  # the scores are not finite: a profile beyond all that was trained on
             log.error("who asked with request %s is served as a stranger: %s", request_id, error)
-            liked, history = [], "unfit"
+            liked, history = [], UNFIT
             drawn = self._draw(spec.observation(None, liked, device, moment), size, excluded)
         self.meters.ranking.observe(time.perf_counter() - begun)
         self.meters.people[history].inc()
         items = [policy.items[i] for i in drawn.items[0]]
-        return Slate.model_construct(
+        slate = Slate.model_construct(
             request_id=request_id,
             items=[item.item_id for item in items],
             titles=[item.title for item in items],
@@ -82,6 +83,7 @@ class Recommender:
             cold_start=not liked,
             fallback=False,
         )
+        return slate, history
 
     def _draw(self, observation: dict[str, np.ndarray], k: int, excluded: np.ndarray | None) -> Slates:
         return self.policy.sampler.slates(observation, k, self._rng, excluded)

@@ -1,8 +1,12 @@
 """``/metrics`` with the gauges of ``figures``: computed in the background, so that who asks never waits."""
 
 import logging
+import signal
+import socket
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -15,6 +19,7 @@ from recloop.settings.params import Params
 from recloop.store import fault_of
 from recloop.watch.expressions import Values
 from recloop.watch.figures import GAUGES, gauges
+from recloop.watch.notes import forget_exporter, note_exporter
 from recloop.watch.rollouts import states
 
 log = logging.getLogger("recloop.watch")
@@ -66,12 +71,25 @@ def serve(engine: Engine, params: Params, host: str, port: int, every: float) ->
     figures, registry = Figures(engine, params), CollectorRegistry()
     registry.register(figures)
     figures.refresh()
-    start_http_server(port, host, registry)
-    due = time.monotonic() + every
-    while True:
-        time.sleep(min(every, OFTEN))
-        if time.monotonic() < due:
-            figures.refresh_rollouts()
-            continue
-        figures.refresh()
-        due = time.monotonic() + every
+    server, _ = start_http_server(port, host, registry)
+    name = f"{socket.gethostname()}:{server.server_port}"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        while True:
+            _sign(engine, name, every)
+            due = time.monotonic() + every
+            while time.monotonic() < due:
+                time.sleep(min(every, OFTEN))
+                figures.refresh_rollouts()
+            figures.refresh()
+    finally:
+        with suppress(SQLAlchemyError):
+            forget_exporter(engine, name)
+
+
+def _sign(engine: Engine, name: str, every: float) -> None:
+    """For who looks into the store, and not at ``/metrics``."""
+    try:
+        note_exporter(engine, name, every, now_us())
+    except SQLAlchemyError as error:
+        log.warning("the store is not told of this exporter: %s", fault_of(error))

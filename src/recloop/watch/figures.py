@@ -88,7 +88,7 @@ def gauges(engine: Engine, params: Params, now: int | None = None) -> dict[str, 
     _note_policies(found, engine, policies(engine, params))
     _note_ages(found, engine, now)
     _note_flows(found, engine, now)
-    return found | reported() | presence(engine) | states(engine, now)
+    return found | reported() | presence(engine, now) | states(engine, now)
 
 
 def _note_drifts(found: dict[str, Values], drifts: list[Found]) -> None:

@@ -1,16 +1,17 @@
-"""What watching remembers from one look to the next: runs of flows, what was expected, what was asked for."""
+"""What watching remembers from one look to the next: runs of flows, what was expected, what was asked for,
+and which exporters there are."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, delete, select
 
-from recloop.store.engine import insert_or_ignore, take_turn
+from recloop.store.engine import insert_or_ignore, take_turn, upsert
 from recloop.store.tables import notes
 
-FLOW, EXPECTED, RETRAIN = "flow ", "expected ", "retrain asked"
+FLOW, EXPECTED, EXPORTER, RETRAIN = "flow ", "expected ", "exporter ", "retrain asked"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,27 @@ def expect(engine: Engine, policy: str, rates: Mapping[str, float], now: int) ->
 def expected(engine: Engine) -> dict[str, dict[str, float]]:
     """By policy and act, per request."""
     return _starting(engine, EXPECTED)
+
+
+def note_exporter(engine: Engine, name: str, every: float, now: int) -> None:
+    """An exporter has looked, and will again in ``every`` seconds."""
+    row = {"name": EXPORTER + name, "body": json.dumps({"every": every}), "ts": now}
+    with engine.begin() as connection:
+        upsert(connection, notes, [row])
+
+
+def forget_exporter(engine: Engine, name: str) -> None:
+    """It has ended, as somebody wanted."""
+    with engine.begin() as connection:
+        connection.execute(delete(notes).where(notes.c.name == EXPORTER + name))
+
+
+def exporters(engine: Engine) -> dict[str, tuple[int, float]]:
+    """By name: when each looked last, in µs, and how often it does, in seconds."""
+    query = select(notes.c.name, notes.c.ts, notes.c.body).where(notes.c.name.startswith(EXPORTER))
+    with engine.connect() as connection:
+        rows = connection.execute(query).all()
+    return {row.name.removeprefix(EXPORTER): (row.ts, json.loads(row.body)["every"]) for row in rows}
 
 
 def may_ask(engine: Engine, cool_down: float, now: int) -> bool:

@@ -145,8 +145,8 @@ def _serving(params: Params) -> list[Rule]:
     fast = Increase("recloop_slot_seconds_bucket", WINDOW, within, who)
     given = Increase("recloop_slot_requests_total", WINDOW, {"outcome": "ok"})
     fallbacks = Increase("recloop_fallbacks_total", WINDOW)
-    people = Increase("recloop_slot_people_total", WINDOW, by=("slot",))
-    unread = Increase("recloop_slot_people_total", WINDOW, {"history": "away"}, ("slot",))
+    people = Increase("recloop_slot_requests_total", WINDOW, {"outcome": "ok"}, who)
+    unread = Increase("recloop_slot_strangers_total", WINDOW, {"history": "away"}, who)
     return [
         Rule(
             "SlotFails", "serving", "critical",
@@ -163,7 +163,7 @@ def _serving(params: Params) -> list[Rule]:
             All((Compare(Both(Both(count, "-", fast), "/", count), ">", 0.01), Compare(count, ">", least))),
             120.0, {"limit": limits.max_p99_ms},
         ),
-        Rule(  # by the slots' own counts, which Prometheus alone has
+        Rule(
             "SlotBlind", "serving", "warning",
             All((Compare(Both(unread, "/", people), ">", allowed), Compare(people, ">", least))), 60.0,
         ),

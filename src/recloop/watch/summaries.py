@@ -18,8 +18,8 @@ EN = {
     "Fallbacks": "no slot answers {value|percent} of the requests: people get the most popular items",
     "SlotSlow": "slot {slot} ({policy}) needs more than {limit|number} ms for {value|percent} of its"
     " requests",
-    "SlotBlind": "slot {slot} cannot read the history of {value|percent} of the people: it takes them for"
-    " strangers",
+    "SlotBlind": "slot {slot} ({policy}) cannot read the history of {value|percent} of the people: it takes"
+    " them for strangers",
     "AvailabilityBurn": "{value|percent} of the slates miss the objective that {target|percent} of the slates"
     " come from a policy, without an error",
     "LatencyBurn": "{value|percent} of the slates miss the objective that {target|percent} of the slates come"
@@ -51,7 +51,8 @@ KO = {
     "SlotFails": "슬롯 {slot}({policy})이 요청의 {value|percent}에 실패합니다",
     "Fallbacks": "요청의 {value|percent}에 응답하는 슬롯이 없어 가장 인기 있는 항목을 보여 줍니다",
     "SlotSlow": "슬롯 {slot}({policy})의 요청 {value|percent}가 {limit|number} ms보다 오래 걸립니다",
-    "SlotBlind": "슬롯 {slot}이(가) 이용자 {value|percent}의 기록을 읽지 못해 처음 온 사람으로 대합니다",
+    "SlotBlind": "슬롯 {slot}({policy})이 이용자 {value|percent}의 기록을 읽지 못해 처음 온 사람으로"
+    " 대합니다",
     "AvailabilityBurn": "추천의 {target|percent}를 오류 없이 정책이 응답한다는 목표를 추천의"
     " {value|percent}가"
     " 지키지 못합니다",
