@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,3 +184,29 @@ def faults(page: Page) -> list[str]:
         for one in found
         if one["impact"] in ("serious", "critical")
     ]
+
+
+def sticking_out(page: Page) -> list[str]:
+    """What is wider than its place: the page, a table than its wrapper, or a text that is cut off."""
+    return page.evaluate(
+        """() => {
+          const found = [], root = document.documentElement, most = root.clientWidth;
+          if (root.scrollWidth > most) found.push(`page ${root.scrollWidth} > ${most}`);
+          for (const one of document.querySelectorAll("body *")) {
+            const style = getComputedStyle(one), box = one.getBoundingClientRect();
+            if (one.clientWidth <= 1 || one.closest("svg, .unseen, .hidden, .scroll > table thead")) continue;
+            const hides = style.overflowX !== "visible" && one.tagName !== "INPUT";
+            if (hides && one.scrollWidth > one.clientWidth + 1)
+              found.push(`${one.tagName}.${one.className} ${one.scrollWidth} > ${one.clientWidth}`);
+            if (box.right > most + 1)
+              found.push(`${one.tagName}.${one.className} ends at ${Math.round(box.right)}`);
+          }
+          return found;
+        }"""
+    )
+
+
+def roles(page: Page) -> dict[str, int]:
+    """How often each role is in what Chromium tells a screen reader."""
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    return Counter(node["role"]["value"] for node in nodes if not node["ignored"])

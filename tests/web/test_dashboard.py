@@ -17,6 +17,8 @@ from recloop.delivery.wording import words
 from recloop.experiments import Clusters
 from recloop.experiments.difference import Moments
 from recloop.settings.tokens import add_token
+from recloop.store import Refused, append
+from recloop.store.quarantine import held
 from recloop.store.tables import rollouts
 from recloop.watch import tell
 from recloop.web.dashboard.charts import HEIGHT, WIDTH, lines
@@ -57,12 +59,12 @@ def shows(live, *parts, query=""):
     return texts[-1]
 
 
-def wish(live, action, why="because", token=TOKEN, **changes):
+def wish(live, action, why="because", token=TOKEN, query="", **changes):
     """Ask for a step as the page does, of what it shows now."""
     panel = re.search(r'data-rollout="(\d+)" data-seen="([^"]*)"', live.client.get("/dashboard").text)
     body = {"action": action, "rollout": int(panel[1]), "seen": panel[2], "why": why} | changes
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    return live.client.post("/dashboard/rollout", json=body, headers=headers)
+    return live.client.post(f"/dashboard/rollout{query}", json=body, headers=headers)
 
 
 def canary(live, share=0.25, later=(0.5,)):
@@ -180,13 +182,40 @@ def test_gates_reasons_and_alerts_are_in_korean_too(live):
     assert not re.search("허용됩니다|거부하여", english)
 
 
+def test_reasons_of_the_quarantine_are_in_korean_too(live):
+    acts = [
+        {"user_id": "u", "item_id": "t", "kind": "stare"},
+        {"user_id": "u", "item_id": "t", "kind": "click", "ts": 1},
+        {"user_id": "u", "kind": "click"},
+    ]
+    assert live.client.post("/events", json=acts).status_code == 422
+    assert live.client.post("/feedback", content=b"{", headers={"content-type": "application/json"}).is_error
+    append(live.engine, refused=[Refused("own", "log", f"of another version {NASTY}", {})])
+    korean = shows(
+        live, "kind: 다음 가운데 하나여야 합니다: 'view', 'click'", "일 지났습니다. 7일까지 허용됩니다",
+        "item_id: 있어야 하는 필드입니다", "body: 중간에 끊겼습니다",
+        f"of another version {NASTY}", query="?lang=ko",
+    )  # fmt: skip
+    assert not re.search("Field required|days old|truncated", korean)
+    english = shows(live, "item_id: Field required", "days old, 7 at most", "body: Input data was truncated")
+    assert not re.search("있어야 하는|지났습니다", english)
+    kept = {row.reason.partition(":")[2] for row in held(live.engine, 9)}
+    assert {" Field required", " Input data was truncated"} <= kept, "as the sender was told"
+
+
 def test_who_saw_something_older_changes_nothing(live):
     number = canary(live)
     for changes in ({"rollout": 7}, {"seen": "shadow 0"}, {"seen": "canary 2"}):
         answer = wish(live, "abort", **changes)
         assert answer.status_code == 409
         assert "moved on" in answer.json()["error"]
-    assert wish(live, "resume").json()["error"] == "resume cannot be done while a rollout is canary"
+    assert wish(live, "resume").json()["error"] == "“Resume” cannot be done while a rollout is: canary."
+    assert wish(live, "resume", query="?lang=ko").json()["error"] == (
+        "배포가 ‘카나리’ 상태일 때는 ‘다시 진행’을(를) 할 수 없습니다."
+    )
+    assert (
+        wish(live, "abort", seen="shadow 0", query="?lang=ko").json()["error"].startswith("화면에 보인 뒤로")
+    )
     assert wish(live, "rollback").status_code == 409
     assert state(live, number) == "canary"
 

@@ -6,6 +6,7 @@ from playwright.sync_api import expect
 
 from recloop.delivery import Target, Verdict, rollout
 from recloop.settings.tokens import add_token
+from recloop.web.dashboard.texts import TEXTS
 from tests.delivery.live import TOKEN, Live, until
 from tests.delivery.standin import Standin
 from tests.web.dashboard_browser import (
@@ -16,6 +17,8 @@ from tests.web.dashboard_browser import (
     controlled,
     faults,
     opened_page,
+    roles,
+    sticking_out,
     stocked,
 )
 
@@ -180,6 +183,45 @@ def test_anybody_can_use_it(shop, browser, shape, language):
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("window.hacked") is None
     assert [said for said in page.problems if "404" not in said] == []
+
+
+@pytest.mark.usefixtures("number")
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_nothing_sticks_out_or_is_cut_off_however_narrow_or_large(shop, browser, language):
+    """360 to 1280 pixels, and texts of twice the size."""
+    page = opened_page(browser, f"{shop.url}/dashboard?lang={language}", "phone")
+    for path in ("", f"/request/{shop.request_id}", "/request/nobody"):
+        page.goto(f"{shop.url}/dashboard{path}?lang={language}")
+        if not path:
+            expect(page.locator("[data-panel=said] .answers")).to_be_visible()
+            expect(page.locator("[data-panel=experiments] table")).to_be_visible()
+            expect(page.locator("[data-panel=drift] table")).to_be_visible()
+            expect(page.locator("[data-panel=now] .chart").first).to_be_visible()
+        for width in (360, 390, 768, 1280):
+            page.set_viewport_size({"width": width, "height": 844})
+            for size in ("", "200%"):
+                page.evaluate("size => { document.documentElement.style.fontSize = size }", size)
+                assert "\n".join(sticking_out(page)) == "", (path, width, size)
+            page.evaluate("document.documentElement.style.fontSize = ''")
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_table_is_one_for_a_screen_reader_at_any_width(shop, browser, language):
+    page = opened_page(browser, f"{shop.url}/dashboard?lang={language}")
+    expect(page.locator("[data-panel=experiments] table")).to_be_visible()
+    expect(page.locator("[data-panel=drift] table")).to_be_visible()
+    page.locator("#hold").click()
+    found, last = [], page.locator("[data-panel=experiments] td").nth(4)
+    for width, display in ((1280, "table-cell"), (360, "grid")):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert last.evaluate("e => getComputedStyle(e).display") == display
+        label = last.evaluate("e => getComputedStyle(e, '::before').content")
+        assert (TEXTS[language]["difference"] in label) == (width == 360), "each cell says what it is"
+        told = roles(page)
+        found.append({role: told[role] for role in ("table", "row", "columnheader", "cell")})
+    assert found[0] == found[1]
+    assert found[0]["columnheader"] > 20
+    assert found[0]["table"] >= 6
 
 
 def test_what_people_and_machines_write_stays_text(shop, browser, number):

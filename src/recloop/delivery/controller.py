@@ -21,7 +21,7 @@ from recloop.delivery.lease import Fenced, Lease
 from recloop.delivery.records import note_gate
 from recloop.delivery.rollout import Conflict, Rollout, Step
 from recloop.delivery.routing import Target, read_routing
-from recloop.delivery.wording import Words, said_of, words
+from recloop.delivery.wording import Words, program_said, said_of, words
 from recloop.settings.params import DeliveryParams
 
 LOOK = 1.0  # seconds between looks at the state
@@ -175,7 +175,7 @@ class Controller:
         try:
             plan = self._meanwhile(here, self.hands.plan)
         except ValueError as error:
-            return self._note(Verdict("ab", "no-data", words("no_plan", fault=str(error))))
+            return self._note(Verdict("ab", "no-data", words("no_plan", fault=program_said(str(error)))))
         rollout.start_ab(
             self.engine, here.id, step.number, self.params.ab_share, plan, self.who, verdict.told,
             verdict.figures, self.lease.check,

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from recloop.delivery.meters import Meters
 from recloop.delivery.routing import Target
+from recloop.delivery.wording import Words, program_said, words
 from recloop.schema import Slate
 from recloop.serving.messages import HISTORY, STRANGERS, Ask
 
@@ -22,9 +23,9 @@ IDLE_SECONDS = 4  # below the five after which a slot's server closes an idle co
 class SlotFailure(RuntimeError):
     """The slot gave no valid answer; ``outcome`` says how: timeout, unreachable, status or invalid."""
 
-    def __init__(self, outcome: str, why: str) -> None:
+    def __init__(self, outcome: str, why: Words) -> None:
         super().__init__(why)
-        self.outcome = outcome
+        self.outcome, self.why = outcome, why
 
 
 class Exchange:
@@ -105,16 +106,17 @@ class Exchange:
                 f"{url}/recommend", data=body, headers=headers, allow_redirects=False
             ) as response:
                 if response.status != 200:
-                    raise SlotFailure("status", f"status {response.status}")
+                    raise SlotFailure("status", words("status", status=response.status))
                 history = response.headers.get(HISTORY)
                 async for part in response.content.iter_any():
                     raw += part
                     if len(raw) > LONGEST_ANSWER:
-                        raise SlotFailure("invalid", f"the answer is longer than {LONGEST_ANSWER} bytes")
+                        raise SlotFailure("invalid", words("long_answer", most=LONGEST_ANSWER))
         except TimeoutError as error:
-            raise SlotFailure("timeout", f"no answer within {self._timeout.total} s") from error
+            raise SlotFailure("timeout", words("late_answer", seconds=self._timeout.total)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise SlotFailure("unreachable", f"{type(error).__name__}: {error}") from error
+            why = words("unreachable", fault=f"{type(error).__name__}: {error}")
+            raise SlotFailure("unreachable", why) from error
         return bytes(raw), history
 
 
@@ -127,20 +129,18 @@ def believe(raw: bytes, wanted: Ask, request_id: str, policy: str, known: Collec
     try:
         slate = Slate.model_validate_json(raw)
     except ValidationError as error:
-        raise SlotFailure("invalid", f"not a slate: {error.errors()[0]['msg']}") from error
+        raise SlotFailure("invalid", words("no_slate", why=program_said(error.errors()[0]["msg"]))) from error
     size = len(slate.items)
     faults = {
-        "an empty or too long slate": not 0 < size <= (wanted.k or 0),
-        "lists of different lengths": {len(slate.titles), len(slate.scores), len(slate.propensities)}
-        != {size},
-        "the same item twice": len(set(slate.items)) != size,
-        "an excluded item": not set(slate.items).isdisjoint(wanted.exclude),
-        "an item that the store does not have": bool(known)
-        and any(item not in known for item in slate.items),
-        "another request's answer": slate.request_id != request_id,
-        f"policy {slate.policy} where routing says {policy}": slate.policy != policy,
+        "unfit_length": not 0 < size <= (wanted.k or 0),
+        "uneven_lists": {len(slate.titles), len(slate.scores), len(slate.propensities)} != {size},
+        "item_twice": len(set(slate.items)) != size,
+        "excluded_item": not set(slate.items).isdisjoint(wanted.exclude),
+        "unknown_item": bool(known) and any(item not in known for item in slate.items),
+        "other_request": slate.request_id != request_id,
+        "other_policy": slate.policy != policy,
     }
     for fault, present in faults.items():
         if present:
-            raise SlotFailure("invalid", fault)
+            raise SlotFailure("invalid", words(fault, policy=slate.policy, routed=policy))
     return slate

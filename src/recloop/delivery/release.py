@@ -30,7 +30,7 @@ from recloop.delivery.smoke import answers
 from recloop.delivery.smoke import smoke as warmed
 from recloop.delivery.tally import shadow_figures, shadow_name, slot_figures, step_name
 from recloop.delivery.trial import planned, trial
-from recloop.delivery.wording import Words, words
+from recloop.delivery.wording import Words, program_said, words
 from recloop.evaluation import compare
 from recloop.evaluation.page import warnings
 from recloop.experiments.metrics import metric_named
@@ -129,7 +129,7 @@ def ready(where: Places, target: Target, k: int) -> Verdict:
     try:
         resolve(connect(where), "challenger")
     except RegistryError as error:
-        return Verdict("switch", "no-data", words("no_registry", fault=str(error)))
+        return Verdict("switch", "no-data", words("no_registry", fault=program_said(str(error))))
     return Verdict("switch", "pass", words("ready"))
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, exists, func, select
 from recloop.delivery.exchange import SlotFailure, believe
 from recloop.delivery.gates import Verdict
 from recloop.delivery.routing import Target
-from recloop.delivery.wording import Words, words
+from recloop.delivery.wording import NOTHING, Words, words
 from recloop.schema import now_us
 from recloop.serving.messages import Ask, Moment
 from recloop.store import find_items
@@ -83,9 +83,9 @@ def smoke(engine: Engine, target: Target, k: int, token: str = "") -> Verdict:
     return Verdict("smoke", "pass", why, figures)
 
 
-def answers(target: Target, k: int, token: str = "", attempts: int = 3) -> str:
+def answers(target: Target, k: int, token: str = "", attempts: int = 3) -> Words:
     """Why a stranger gets no valid answer from the slot at any of the attempts; empty where one does."""
-    fault = ""
+    fault = NOTHING
     for _ in range(attempts):
         fault = _fault(target, _ask(f"smoke-{uuid.uuid4().hex}", k), (), token, least=1)
         if not fault:
@@ -134,20 +134,25 @@ def _without_history(engine: Engine) -> str | None:
         return connection.execute(query.where(agreed)).scalar()
 
 
-def _fault(target: Target, asked: Ask, known: Collection[str], token: str, least: int | None = None) -> str:
+def _fault(target: Target, asked: Ask, known: Collection[str], token: str, least: int | None = None) -> Words:
     """What is wrong with the slot's answer, empty where nothing is; ``least``: items, else k."""
     request_id = uuid.uuid4().hex
     status, body = _post(f"{target.url}/recommend", msgspec.json.encode(asked), request_id, token)
     if status != 200:
-        return f"status {status}: {body[:200].decode(errors='replace')}"
+        return words("status_said" if status else "no_answer", status=status, said=_start(body))
     try:
         slate = believe(body, asked, request_id, target.policy, ())
     except SlotFailure as failure:
-        return f"{failure}: {body[:200].decode(errors='replace')}"
+        return words("fault_said", fault=failure.why, said=_start(body))
     if known and (gone := [item for item in slate.items if item not in known]):
-        return f"item {gone[0]}, which the store does not have as available"
+        return words("gone_item", item=gone[0])
     wanted = min(asked.k or 0, len(set(known) - set(asked.exclude))) if known else asked.k
-    return "" if len(slate.items) >= (least or wanted or 0) else f"{len(slate.items)} items, not {wanted}"
+    enough = len(slate.items) >= (least or wanted or 0)
+    return NOTHING if enough else words("few_items", items=len(slate.items), wanted=wanted)
+
+
+def _start(body: bytes) -> str:
+    return body[:200].decode(errors="replace")
 
 
 def _post(url: str, content: bytes, request_id: str, token: str) -> tuple[int, bytes]:

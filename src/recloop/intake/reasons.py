@@ -32,6 +32,6 @@ def unfit(error: ValueError) -> Unfit:
     if not isinstance(error, ValidationError):
         return Unfit(str(error))
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    reason = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
+    reason = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'row'}: {one['msg']}" for one in found)
     ranges = all(one["type"] in RANGES for one in found)
     return Unfit(reason, Failure.RANGE if ranges else Failure.SCHEMA)

@@ -9,10 +9,12 @@ from typing import Any
 
 from recloop.delivery.wording.english import EN
 from recloop.delivery.wording.korean import KO
+from recloop.delivery.wording.programs import said_in
 
-__all__ = ["SENTENCES", "Said", "Words", "said_of", "sentence", "words"]
+__all__ = ["NOTHING", "SENTENCES", "Said", "Words", "program_said", "said_of", "sentence", "words"]
 SENTENCES = {"en": EN, "ko": KO}
-VERBATIM = "verbatim"  # a person's words, or a program's: the same in every language
+VERBATIM = "verbatim"  # a person's words: the same in every language
+PROGRAM = "program"  # words of a library or of a room above, which are known in English and read
 Said = Mapping[str, Any]  # ``code`` and figures, ready for JSON
 
 
@@ -27,6 +29,9 @@ class Words(str):
         return made
 
 
+NOTHING = Words("")
+
+
 def words(code: str, **figures: Any) -> Words:
     """The sentence of a code; text among the figures stays what it is, words keep theirs.
 
@@ -35,6 +40,11 @@ def words(code: str, **figures: Any) -> Words:
     """
     said = {"code": code} | {n: x.said if isinstance(x, Words) else x for n, x in figures.items()}
     return Words(_filled(said, "en"), said)
+
+
+def program_said(text: str) -> Words:
+    """What a library or a room that knows no codes says."""
+    return Words(text, {"code": PROGRAM, "text": text})
 
 
 def said_of(text: str) -> Said:
@@ -51,6 +61,8 @@ def sentence(said: Said | None, language: str, written: str) -> str:
 
 
 def _filled(said: Said, language: str) -> str:
+    if said["code"] == PROGRAM:
+        return said_in(language, said["text"])
     figures = {
         name: _filled(x, language) if isinstance(x, Mapping) else x
         for name, x in said.items()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -161,17 +161,17 @@ class Dashboard:
         who = f"{request.scope['recloop.who']} (dashboard)"
         text = TEXTS[language(request)]
         try:
-            state, controlled = await run_in_threadpool(self._act, wish, who)
+            state, controlled = await run_in_threadpool(self._act, wish, who, text)
         except rollout.Conflict as error:
             raise Problem(409, str(error)) from error
         except SQLAlchemyError as error:
-            raise Problem(503, "the store cannot be written now: try again", later=True) from error
+            raise Problem(503, text["store_away"], later=True) from error
         told = text["done"].format(rollout=wish.rollout, state=text[f"state_{state}"])
         if not controlled:
             told = f"{told} {text['no_controller'].replace('`', '')}"
         return Response(msgspec.json.encode({"told": told}), media_type="application/json")
 
-    def _act(self, wish: Wish, who: str) -> tuple[str, bool]:
+    def _act(self, wish: Wish, who: str, text: Mapping[str, str]) -> tuple[str, bool]:
         """The state afterwards, and whether somebody controls the rollout.
 
         Raises:
@@ -180,8 +180,9 @@ class Dashboard:
         engine, shares = self._gateway.engine, self._gateway.params.delivery.shares
         found, actions = by_hand.possible(engine)
         if found is None or found.id != wish.rollout or by_hand.seen(engine, found) != wish.seen:
-            raise rollout.Conflict("the rollout has moved on since this was shown: look again")
+            raise rollout.Conflict(text["moved_on"])
         if wish.action not in actions:
-            raise rollout.Conflict(f"{wish.action} cannot be done while a rollout is {found.state}")
+            asked, here = text[f"action_{wish.action}"], text[f"state_{found.state}"]
+            raise rollout.Conflict(text["not_now"].format(action=asked, state=here))
         by_hand.act(engine, wish.action, found, shares, who, wish.why.strip())
         return rollout.find(engine, found.id).state, bool(holder(engine))

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from recloop.delivery.wording import Said, sentence
 from recloop.experiments.metrics import METRICS
+from recloop.intake.wording import reason_in
 
 
 def moment(ts: int) -> str:
@@ -42,7 +43,12 @@ def said(told: Said | None, code: str) -> str:
     return sentence(told, code, "")
 
 
+def reason(kept: str, code: str) -> str:
+    """Why a row was refused."""
+    return reason_in(code, kept)
+
+
 FILTERS = {
     "moment": moment, "moment_iso": moment_iso, "short": short, "percent": percent, "metric": metric,
-    "said": said,
+    "said": said, "reason": reason,
 }  # fmt: skip

@@ -17,7 +17,7 @@ EN = {
     " rollout` acts.",
     "reading": "Being read…",
     "not_read": "This could not be read just now ({error}). What is shown is from before.",
-    "store_away": "The store cannot be read now. Try again in a moment.",
+    "store_away": "The store cannot be used now. Try again in a moment.",
     "none": "none",
     "unknown": "unknown",
     "utc": "UTC",
@@ -130,6 +130,8 @@ EN = {
     "refused_403": "Not accepted: the token lacks the scope operate. recloop token add NAME --scope operate"
     " makes one.",
     "refused_409": "Nothing was changed:",
+    "moved_on": "the rollout has moved on since this was shown: look again.",
+    "not_now": "“{action}” cannot be done while a rollout is: {state}.",
     "refused_other": "That did not work:",
     "unreachable": "The gateway cannot be reached. What became of it is not known: look at the rollout.",
     # alerts

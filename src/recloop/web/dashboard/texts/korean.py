@@ -17,7 +17,7 @@ KO = {
     " `recloop rollout` 명령으로 할 수 있습니다.",
     "reading": "읽는 중…",
     "not_read": "지금은 읽을 수 없습니다({error}). 이전에 읽은 내용입니다.",
-    "store_away": "저장소를 읽을 수 없습니다. 잠시 후 다시 시도해 주세요.",
+    "store_away": "저장소를 쓸 수 없습니다. 잠시 후 다시 시도해 주세요.",
     "none": "없음",
     "unknown": "알 수 없음",
     "utc": "UTC",
@@ -126,6 +126,8 @@ KO = {
     "refused_403": "받아들여지지 않았습니다. 토큰에 operate 권한이 없습니다. recloop token add NAME --scope"
     " operate로 만들 수 있습니다.",
     "refused_409": "아무것도 바뀌지 않았습니다:",
+    "moved_on": "화면에 보인 뒤로 배포 상태가 바뀌었습니다. 다시 확인하세요.",
+    "not_now": "배포가 ‘{state}’ 상태일 때는 ‘{action}’을(를) 할 수 없습니다.",
     "refused_other": "실행하지 못했습니다:",
     "unreachable": "게이트웨이에 연결할 수 없습니다. 결과를 알 수 없으니 배포 상태를 확인하세요.",
     "no_alerts": "발생한 경보가 없습니다.",
