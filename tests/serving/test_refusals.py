@@ -47,6 +47,8 @@ ASK, ACT = '{"user_id": "p"', '{"user_id": "p", "item_id": "i1", "kind": "click"
         ("feedback", ACT + ', "value": NaN}', 400, "value"),
         ("feedback", ACT + ', "value": -Infinity}', 400, "value"),
         ("feedback", ACT + ', "value": 1e400}', 422, "value"),
+        ("feedback", ACT + ', "value": -0.5}', 422, "value"),
+        ("feedback", ACT.replace("click", "rating") + ', "value": 5.5}', 422, "value"),
         ("feedback", ACT + ', "ts": "today"}', 422, "ts"),
         ("feedback", ACT + ', "policy": "mine"}', 422, "policy"),
     ],

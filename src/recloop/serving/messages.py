@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from recloop.schema import EventKind
+from recloop.schema import STARS, EventKind
 
 IDENTIFIER = r"^[A-Za-z0-9._:-]{1,64}$(?!\n)"  # in Python, $ alone lets a last newline pass
 HISTORY = "x-recloop-history"  # an answer's header, where the person had to be taken for a stranger
@@ -39,10 +39,14 @@ class Feedback(Struct, forbid_unknown_fields=True):
     user_id: Identifier
     item_id: Identifier
     kind: EventKind
-    value: Annotated[float, Meta(ge=-1e12, le=1e12)] = 1.0
+    value: Annotated[float, Meta(ge=0, le=1e12)] = 1.0
     request_id: Identifier | None = None
     event_id: Identifier | None = None
     ts: Micros | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is EventKind.RATING and self.value > STARS:
+            raise ValueError(f"Expected `float` <= {STARS} for a rating - at `$.value`")
 
 
 class Refusal(Struct):
