@@ -36,6 +36,12 @@ def main() -> None:
         mark = now
         mark.save(MARK)
     print(f"source {mark.source}: {mark.impressions:,} impressions, {mark.events:,} events")
+    if not mark.impressions:
+        raise SystemExit(
+            "nobody was shown anything yet, and a policy learns from what came of what was shown. Import that"
+            " (`recloop import impressions FILE`) or, where nothing was noted of it, acts into an empty"
+            " store by `recloop import organic FILE`; then `recloop data mark`"
+        )
 
 
 def _is_empty(engine: Engine, fingerprint: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from recloop.intake import DatasetError, import_into
-from recloop.intake.files import EventTable, ImpressionTable, PersonTable, Table
+from recloop.intake.files import EventTable, ImpressionTable, OrganicTable, PersonTable, Table
 from recloop.intake.readers import read_dataset
 from recloop.schema import User, now_us
 from recloop.store import add_users, find_user, open_store
@@ -65,6 +65,24 @@ def test_acts_are_read_as_they_are_and_only_once(tmp_path, store_url, suffix):
     assert (row.source, json.loads(row.body)["event_id"]) == ("own", "bad")
     assert set(take(engine, EventTable(path)).added.values()) == {0}
     assert len(held(engine, 9)) == 1
+
+
+def test_an_organic_act_is_an_impression_too_where_it_names_none(tmp_path, store_url):
+    engine, path = (
+        open_store(store_url),
+        write(tmp_path / "a.csv", [*ROWS[:3], ROWS[3] | {"request_id": "r"}, BAD]),
+    )
+    for added in (4, 0):
+        report = take(engine, OrganicTable(path))
+        assert (report.added["events"], report.added["impressions"]) == (added, max(added - 1, 0))
+    with engine.connect() as connection:
+        acts = connection.execute(select(events).order_by(events.c.ts)).all()
+        met = {row.request_id: row for row in connection.execute(select(impressions))}
+    assert acts[3].request_id == "r"
+    for act in acts[:3]:
+        row = met[act.request_id]
+        assert (row.user_id, row.item_id, row.ts, row.position) == (act.user_id, act.item_id, act.ts, 0)
+        assert (row.propensity, row.policy) == (None, "organic")
 
 
 @pytest.mark.parametrize("suffix", KINDS)

@@ -5,6 +5,7 @@ offset; they may be of any age.
 """
 
 import csv
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recloop.intake.acts import ORGANIC
 from recloop.intake.feedback import AHEAD, identity, judge
 from recloop.intake.profiles import kept, unwelcome
 from recloop.intake.reasons import Unfit, unfit
 from recloop.intake.rows import filled, parsed
 from recloop.intake.source import OWN, ROWS_AT_ONCE, Batch, DatasetError, TableReport
 from recloop.intake.times import micros
-from recloop.schema import Event, Failure, Impression, User, now_us
+from recloop.schema import Arrival, Event, Failure, Impression, User, now_us
 from recloop.store import Refused
 
 Record = Event | Impression | User
@@ -60,8 +62,11 @@ class Table:
             self._report.quarantined += len(refused)
             for row in refused:
                 self._report.reasons[row.reason] = self._report.reasons.get(row.reason, 0) + 1
-            kept: list[Any] = [row for row in judged if not isinstance(row, Refused)]
-            yield Batch(**{self.table: kept}, refused=refused)
+            yield self.batch([row for row in judged if not isinstance(row, Refused)], refused)
+
+    def batch(self, kept: list[Any], refused: list[Refused]) -> Batch:
+        """What goes to the store together."""
+        return Batch(**{self.table: kept}, refused=refused)
 
     def judged(self, rows: Sequence[object], now: int) -> list[Record | Refused]:
         """Per row the record, or why it is none; ``now`` in µs since 1970."""
@@ -100,6 +105,25 @@ class EventTable(Table):
         return list(judge([_act(row) for row in rows], now, self.name, oldest=now))
 
 
+class OrganicTable(EventTable):
+    """Acts where nothing was noted of what was shown: each that names no request is an impression too.
+
+    A person met the item by themselves; no policy chose it, so that there is no propensity.
+    """
+
+    def batch(self, kept: list[Any], refused: list[Refused]) -> Batch:
+        """The acts, and an impression of each that has none."""
+        shown: list[Impression] = []
+        acts: list[Event] = []
+        for act in kept:
+            if act.request_id is None:
+                key = hashlib.sha256(act.event_id.encode()).hexdigest()[:24]
+                act = act.model_copy(update={"request_id": f"o{key}"})
+                shown.append(_met(act))
+            acts.append(act)
+        return Batch(impressions=shown, events=acts, refused=refused)
+
+
 class ImpressionTable(Table):
     """What was shown: in each row an item at a position, from 0 on, of the slate that a request got.
 
@@ -136,6 +160,19 @@ class PersonTable(Table):
     def kept(self, body: object) -> object:
         """The row without contact data, exact places, and fields that nobody knows."""
         return kept(body, Failure.SCHEMA, User)
+
+
+def _met(act: Arrival) -> Impression:
+    return Impression(
+        request_id=act.request_id or "",
+        position=0,
+        user_id=act.user_id,
+        item_id=act.item_id,
+        propensity=None,
+        policy=ORGANIC,
+        traffic=act.traffic,
+        ts=act.ts,
+    )
 
 
 def _past(ts: int, now: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recloop.intake import kuai, retail_rocket
-from recloop.intake.files import EventTable, ImpressionTable, PersonTable, Table, shape
+from recloop.intake.files import EventTable, ImpressionTable, OrganicTable, PersonTable, Table, shape
 from recloop.intake.kuai import read_kuai
 from recloop.intake.movielens import read_movielens
 from recloop.intake.movielens_layouts import find_layout
@@ -19,6 +19,7 @@ READERS: dict[str, Callable[[Path], Source]] = {
     "retail-rocket": read_retail_rocket,
     "kuai": read_kuai,
     "events": EventTable,
+    "organic": OrganicTable,
     "impressions": ImpressionTable,
     "people": PersonTable,
     "server-log": ServerLog,
