@@ -46,7 +46,8 @@ def main() -> None:
 
 def _is_empty(engine: Engine, fingerprint: str) -> bool:
     """Nothing was put in, or only what a killed run of ours left."""
-    if recall(engine, "source") is not None or watermark(engine).impressions:
+    now = watermark(engine)
+    if recall(engine, "source") is not None or now.impressions or now.events:
         return False
     return recall(engine, "market") == fingerprint or not find_items(engine)
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import snapshot, validate
+from pipelines import collect, snapshot, validate
 from recloop.cli import app
 from recloop.intake import import_into
 from recloop.intake.movielens import read_movielens
@@ -113,6 +113,12 @@ def test_a_stage_that_stops_says_why_and_leaves_the_figures(engine):
 def test_without_a_watermark_the_stage_says_what_makes_it(engine):
     with pytest.raises(SystemExit, match=r"watermark\.json is missing.*dvc repro collect"):
         snapshot.main()
+
+
+def test_a_log_without_impressions_says_how_they_come_in(engine):
+    append(engine, acts=[Event(event_id="x", user_id="u", item_id="i0", kind="click", ts=1)])
+    with pytest.raises(SystemExit, match="recloop import impressions FILE(.|\n)*recloop import organic FILE"):
+        collect.main()
 
 
 def test_another_home_is_noticed(engine, tmp_path, monkeypatch):
