@@ -27,8 +27,7 @@ from recloop.settings import Places, load_params, places
 from recloop.settings.workspace import workspace
 from recloop.store import open_store
 from recloop.store.compact import compact
-from recloop.store.engine import connect_to
-from recloop.store.erasure import IN_HAND, Receipt, find_receipt, finish, pending, purge
+from recloop.store.erasure import IN_HAND, Receipt, find_receipt, finish, pending, purge_backup
 from recloop.store.person import tidy
 from recloop.store.snapshot import watermark
 from recloop.store.traces import Trace, blot, is_text, traces
@@ -83,10 +82,7 @@ def complete(
         for word in words:
             blot(file, word)
     for file in (where.home / "backups").glob("*.db"):
-        copy = connect_to(f"sqlite:///{file}")
-        purge(copy, user_id, accounts=words[1:])
-        compact(copy, wholly=True)
-        copy.dispose()
+        purge_backup(file, receipt, user_id, words[1:])
     found = search(where, words)
     if left := [trace for trace in found if not _is_ours(trace.path, where)]:
         return find_receipt(engine, receipt), left
