@@ -34,6 +34,7 @@ from recloop.store.traces import Trace, blot, is_text, traces
 from recloop.store.vault import Vault, open_vault
 
 MARK = Path("data/watermark.json")
+DVC = Path(".dvc/config")  # of a project that has data versions; a lock makes the folder elsewhere too
 OF_PEOPLE = {  # stages whose outputs hold rows of people, and these outputs
     "snapshot": ["data/snapshot"],
     "validate": ["data/valid", "data/quarantine", "reports/data_docs"],
@@ -123,13 +124,13 @@ def drop_data_versions() -> None:
         with Repo(".") as repo:
             repo.gc(workspace=True, cloud=bool(repo.config["core"].get("remote")), force=True)
 
-    if Path(".dvc").exists():
+    if DVC.exists():
         patiently(collect)
 
 
 def _remotes(where: Places) -> list[Path]:
     """Remotes that are folders; what lies elsewhere is collected by DVC and cannot be searched from here."""
-    if not Path(".dvc").exists():
+    if not DVC.exists():
         return []
     with Repo(".") as repo:
         urls = [remote.get("url", "") for remote in repo.config.get("remote", {}).values()]

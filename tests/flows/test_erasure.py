@@ -159,6 +159,19 @@ def test_what_nobody_knows_how_to_clean_keeps_the_erasure_open(project):
     assert find_receipt(engine, started.receipt).done == done.done is not None
 
 
+def test_where_no_data_version_was_ever_made_the_rest_is_erased(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flows.erasure.IN_HAND", 0)
+    where = places()
+    engine, vault = open_store(where.store), open_vault(where)
+    live(engine, vault, WHO)
+    started = begin(engine, vault, WHO)
+    done, left = complete(where, engine, vault, started.receipt, WHO)
+    assert left == []
+    assert done.done is not None
+    assert search(where, [WHO]) == []
+
+
 def test_data_versions_without_the_person_are_kept(project):
     where, engine, vault = project
     live(engine, vault, "p-5f0c2a77b1f34c1e9f2d8a6e4b3c1d02")
