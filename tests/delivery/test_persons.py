@@ -12,6 +12,7 @@ from recloop.intake.feedback import identity
 from recloop.schema import now_us
 from recloop.store import open_store, set_consent, set_consents
 from recloop.store.consent import PURPOSES
+from recloop.store.erasure import finish
 from recloop.store.quarantine import held
 from recloop.store.tables import (
     accesses,
@@ -299,6 +300,21 @@ def test_of_accounts_only_pseudonyms_come_behind_the_door(accounts, slot):
     for file in live.places.home.glob("store.db*"):
         assert b"kim.minji" not in file.read_bytes()
     assert post(live, "export", user_id="kim.minji").json()["account"] == "kim.minji"
+
+
+def test_an_account_that_comes_back_after_its_erasure_is_somebody_new(accounts):
+    engine, vault = accounts.engine, open_vault(accounts.places)
+    agree(accounts, "park.jun", "service")
+    slate = accounts.ask("park.jun").json()
+    old = vault.pseudonym("park.jun")
+    receipt = post(accounts, "erase", user_id="park.jun").json()["receipt"]
+    assert click(accounts, "park.jun", slate).json()["accepted"] == 0
+    finish(engine, vault, receipt, old)
+    assert click(accounts, "park.jun", slate).json()["accepted"] == 0
+    agree(accounts, "park.jun", "service")
+    assert click(accounts, "park.jun", slate).json()["accepted"] == 1
+    assert rows(accounts, old) == 0
+    assert rows(accounts, vault.pseudonym("park.jun")) == 1
 
 
 def test_an_id_that_is_made_from_an_act_does_not_tell_the_account(accounts):
