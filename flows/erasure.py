@@ -27,14 +27,14 @@ from recloop.settings import Places, load_params, places
 from recloop.settings.workspace import workspace
 from recloop.store import open_store
 from recloop.store.compact import compact
-from recloop.store.engine import connect_to
-from recloop.store.erasure import IN_HAND, Receipt, find_receipt, finish, pending, purge
+from recloop.store.erasure import IN_HAND, Receipt, find_receipt, finish, pending, purge_backup
 from recloop.store.person import tidy
 from recloop.store.snapshot import watermark
 from recloop.store.traces import Trace, blot, is_text, traces
 from recloop.store.vault import Vault, open_vault
 
 MARK = Path("data/watermark.json")
+DVC = Path(".dvc/config")  # of a project that has data versions; a lock makes the folder elsewhere too
 OF_PEOPLE = {  # stages whose outputs hold rows of people, and these outputs
     "snapshot": ["data/snapshot"],
     "validate": ["data/valid", "data/quarantine", "reports/data_docs"],
@@ -83,10 +83,7 @@ def complete(
         for word in words:
             blot(file, word)
     for file in (where.home / "backups").glob("*.db"):
-        copy = connect_to(f"sqlite:///{file}")
-        purge(copy, user_id, accounts=words[1:])
-        compact(copy, wholly=True)
-        copy.dispose()
+        purge_backup(file, receipt, user_id, words[1:])
     found = search(where, words)
     if left := [trace for trace in found if not _is_ours(trace.path, where)]:
         return find_receipt(engine, receipt), left
@@ -127,13 +124,13 @@ def drop_data_versions() -> None:
         with Repo(".") as repo:
             repo.gc(workspace=True, cloud=bool(repo.config["core"].get("remote")), force=True)
 
-    if Path(".dvc").exists():
+    if DVC.exists():
         patiently(collect)
 
 
 def _remotes(where: Places) -> list[Path]:
     """Remotes that are folders; what lies elsewhere is collected by DVC and cannot be searched from here."""
-    if not Path(".dvc").exists():
+    if not DVC.exists():
         return []
     with Repo(".") as repo:
         urls = [remote.get("url", "") for remote in repo.config.get("remote", {}).values()]

@@ -8,8 +8,11 @@ from sqlalchemy import func, select
 from recloop.delivery import Target, rollout
 from recloop.delivery.following import EVERY
 from recloop.delivery.why import TEXTS, Shown, sentences
+from recloop.intake.feedback import identity
+from recloop.schema import now_us
 from recloop.store import open_store, set_consent, set_consents
 from recloop.store.consent import PURPOSES
+from recloop.store.erasure import finish
 from recloop.store.quarantine import held
 from recloop.store.tables import (
     accesses,
@@ -297,6 +300,33 @@ def test_of_accounts_only_pseudonyms_come_behind_the_door(accounts, slot):
     for file in live.places.home.glob("store.db*"):
         assert b"kim.minji" not in file.read_bytes()
     assert post(live, "export", user_id="kim.minji").json()["account"] == "kim.minji"
+
+
+def test_an_account_that_comes_back_after_its_erasure_is_somebody_new(accounts):
+    engine, vault = accounts.engine, open_vault(accounts.places)
+    agree(accounts, "park.jun", "service")
+    slate = accounts.ask("park.jun").json()
+    old = vault.pseudonym("park.jun")
+    receipt = post(accounts, "erase", user_id="park.jun").json()["receipt"]
+    assert click(accounts, "park.jun", slate).json()["accepted"] == 0
+    finish(engine, vault, receipt, old)
+    assert click(accounts, "park.jun", slate).json()["accepted"] == 0
+    agree(accounts, "park.jun", "service")
+    assert click(accounts, "park.jun", slate).json()["accepted"] == 1
+    assert rows(accounts, old) == 0
+    assert rows(accounts, vault.pseudonym("park.jun")) == 1
+
+
+def test_an_id_that_is_made_from_an_act_does_not_tell_the_account(accounts):
+    agree(accounts, "lee.sora", "service")
+    act = {"user_id": "lee.sora", "item_id": "i1", "kind": "click", "ts": now_us() - 9}
+    first, again = (accounts.client.post("/events", json=[act]).json() for _ in range(2))
+    assert (first["rows"], again["rows"]) == (["new"], ["repeated"])
+    with accounts.engine.connect() as connection:
+        found = connection.execute(select(events.c.event_id).where(events.c.ts == act["ts"])).scalar_one()
+    assert found != identity(act)
+    assert found == identity(act | {"user_id": open_vault(accounts.places).pseudonym("lee.sora")})
+    assert accounts.client.post("/feedback", json=act).json() == {"accepted": 0, "event_id": found}
 
 
 def test_why_is_told_in_both_languages(live):

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mlflow
@@ -20,6 +22,7 @@ from recloop.store import add_items, add_users, append, open_store, set_consents
 from recloop.store import erasure as databases
 from recloop.store.consent import PURPOSES
 from recloop.store.erasure import begin, find_receipt
+from recloop.store.person import note_access
 from recloop.store.personal import seal_personal
 from recloop.store.snapshot import Watermark, watermark
 from recloop.store.vault import open_vault
@@ -94,6 +97,7 @@ def live(engine, vault, user):
     )
     append(engine, [shown], [act(user)])
     seal_personal(engine, vault, user, {"email": f"{user}@example.com"})
+    note_access(engine, "shop", "store data", user)
 
 
 def kinds(found, where):
@@ -119,10 +123,15 @@ def test_a_search_of_all_places_finds_nothing_any_more(project):
     others = kinds(search(where, [OTHER]), where)
     old = Watermark.load(Path("data/watermark.json"))
     started = begin(engine, vault, WHO)
+    time.sleep(0.001)  # backups are named by the time
+    assert CliRunner().invoke(app, ["store", "backup"]).exit_code == 0
+    backups = sorted((where.home / "backups").glob("*.db"))
+    os.utime(backups[0], (5, 5))
     done, left = complete(where, engine, vault, started.receipt, WHO)
     assert left == []
     assert search(where, [WHO]) == []
     assert done.done is not None
+    assert backups[0].stat().st_mtime == 5, "it is deleted when it is old, however many are erased from it"
     assert kinds(search(where, [OTHER]), where) >= others - {"cache", "remote", "workspace"}
     assert Path("models/policy/scorer.onnx").exists(), "what serves is kept until the next one is learnt"
     assert Watermark.load(Path("data/watermark.json")) != old
@@ -148,6 +157,19 @@ def test_what_nobody_knows_how_to_clean_keeps_the_erasure_open(project):
     done, left = complete(where, engine, vault, started.receipt, WHO)
     assert left == []
     assert find_receipt(engine, started.receipt).done == done.done is not None
+
+
+def test_where_no_data_version_was_ever_made_the_rest_is_erased(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flows.erasure.IN_HAND", 0)
+    where = places()
+    engine, vault = open_store(where.store), open_vault(where)
+    live(engine, vault, WHO)
+    started = begin(engine, vault, WHO)
+    done, left = complete(where, engine, vault, started.receipt, WHO)
+    assert left == []
+    assert done.done is not None
+    assert search(where, [WHO]) == []
 
 
 def test_data_versions_without_the_person_are_kept(project):

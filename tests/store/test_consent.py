@@ -63,6 +63,11 @@ def test_consent_is_the_newest_word_and_silence_is_no(engine):
         set_consent(engine, "u", "world domination", True)
 
 
+def test_any_number_of_people_is_asked_for_at_once(engine):
+    set_consent(engine, "u299999", "service", True)
+    assert set(words_of(engine, [f"u{n}" for n in range(300_000)])) == {"u299999"}
+
+
 def test_a_consent_to_older_terms_holds_no_more(engine):
     set_consent(engine, "u", "training", True)
     assert not consented(engine, "u", "training", {"training": 2})

@@ -198,6 +198,9 @@ def test_a_word_is_found_as_a_whole(content, found):
 def test_traces_are_found_in_every_kind_of_file(tmp_path):
     row = {"user_id": [WHO, OTHER], "n": [1, 2]}
     pq.write_table(pa.table(row), tmp_path / "a.parquet", compression="zstd")
+    for name, values in {"list": [[[WHO]]], "word": pa.array([WHO]).dictionary_encode(),
+                         "struct": [{"x": WHO}], "bytes": [WHO.encode()]}.items():  # fmt: skip
+        pq.write_table(pa.table({"n": [1], name: values}), tmp_path / f"{name}.parquet")
     (tmp_path / "deep").mkdir()
     pq.write_table(pa.table({"n": [1]}), tmp_path / "deep" / "clean.parquet")
     np.savez_compressed(tmp_path / "b.npz", ids=np.array([WHO]))
@@ -213,7 +216,8 @@ def test_traces_are_found_in_every_kind_of_file(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and no more")
     found = {trace.path.name: trace.within for trace in traces([WHO], [tmp_path])}
-    assert set(found) == {"a.parquet", "b.npz", "c.gz", "d.zip", "e.log", "f.bin", "g.db", "torn.parquet"}
+    odd = {f"{name}.parquet" for name in ("list", "word", "struct", "bytes", "torn")}
+    assert set(found) == {"a.parquet", "b.npz", "c.gz", "d.zip", "e.log", "f.bin", "g.db", *odd}
     assert found["a.parquet"] == "column user_id"
     assert found["g.db"] == "table t"
     assert found["torn.parquet"].startswith("cannot be read"), "what cannot be read is not called clean"

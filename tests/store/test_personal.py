@@ -4,6 +4,7 @@ import base64
 import os
 import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -105,6 +106,20 @@ def test_any_text_of_anybody_comes_back(tmp_path_factory, value, user):
     vault = Vault(f"sqlite:///{home}/v.db", LocalKeys(KeyFile(home / "keys")))
     seal_personal(engine, vault, user, {"note": value})
     assert open_personal(engine, vault, user) == {"note": value}
+
+
+def test_a_new_key_is_on_disk_by_its_name_before_anything_is_wrapped_under_it(file, tmp_path, monkeypatch):
+    settled, fsync = [], os.fsync
+
+    def noted(handle):
+        target = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        settled.append((target.is_dir(), list(file()) if target.is_dir() else None))
+        fsync(handle)
+
+    file()
+    monkeypatch.setattr(os, "fsync", noted)
+    assert file.add() == "v2"
+    assert settled == [(False, None), (True, ["v1", "v2"])], "the content first, then the folder"
 
 
 def test_rotation_rewraps_goes_on_after_a_stop_and_lets_the_old_key_go(engine, vault, file, monkeypatch):

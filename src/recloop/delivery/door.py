@@ -117,8 +117,9 @@ class Door:
         self._heard += 1
         for name in people:
             self._may.pop(name, None)
-        for given in [one for one, name in list(self._names.items()) if name is None]:
-            self._names.pop(given, None)  # one of them may have a pseudonym now
+        for given, known in list(self._names.items()):
+            if known is None or not self._may.get(known):
+                self._names.pop(given, None)  # one of them may have a pseudonym, or another one, now
 
     def _look(self, given: list[str]) -> dict[str, Visitor]:
         heard = self._heard

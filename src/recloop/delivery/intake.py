@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
@@ -17,7 +18,7 @@ from recloop.delivery.following import Following
 from recloop.delivery.meters import Meters
 from recloop.delivery.outcomes import worth
 from recloop.delivery.problems import Problem, decoded, require_json
-from recloop.intake.feedback import TooOld, judge
+from recloop.intake.feedback import TooOld, identity, judge
 from recloop.intake.traffic import Rules
 from recloop.schema import Arrival, Event, Failure, Slate
 from recloop.settings import Params
@@ -102,6 +103,8 @@ class Intake:
     async def _judged(self, raw: Sequence[object]) -> Judged:
         """Per row an event, or why it is none. What is too old but known is left to the store to compare."""
         rows: Judged = judge(raw)
+        if self._door.naming is not None:
+            rows = await self._unnamed(rows, raw)
         late = {row.act.event_id for row in rows if isinstance(row, TooOld) and row.act}
         if late:
             known = await run_in_threadpool(self._present, events.c.event_id, late)
@@ -118,6 +121,24 @@ class Intake:
                 for row, body in zip(rows, raw, strict=True)
             ]
         return rows
+
+    async def _unnamed(self, rows: Judged, raw: Sequence[object]) -> Judged:
+        """The rows, of which ids that are made from content have the pseudonym in it in place of the account:
+        who has the store could else try accounts until one fits."""
+        acts = [row.act if isinstance(row, TooOld) else row for row in rows]
+        made = [
+            (place, act, body)
+            for place, (act, body) in enumerate(zip(acts, raw, strict=True))
+            if isinstance(act, Arrival) and isinstance(body, dict)
+            if body.get("event_id") is None and body.get("ts") is not None
+        ]
+        people = await self._door.visitors({act.user_id for _, act, _ in made})
+        unnamed = list(rows)
+        for place, act, body in made:
+            name = identity(body | {"user_id": people[act.user_id].user_id})
+            row, act = rows[place], act.model_copy(update={"event_id": name})
+            unnamed[place] = replace(row, act=act) if isinstance(row, TooOld) else act
+        return unnamed
 
     def _flagged(self, request: Request, rows: Judged) -> Judged:
         """The rows, of which those that are no customer's say so."""

@@ -21,6 +21,7 @@ ASSUMED = frozenset({SERVICE, PERSONALISATION, TRAINING})  # nobody is ever assu
 # generated and published logs
 NOBODY_TO_ASK = ("market", "movielens", "open-bandit", "retail-rocket", "kuai-rand", "kuai-rec")
 MINUTE = 60_000_000  # µs
+AT_ONCE = 5000  # people of one query: databases take so many values
 NOBODY = "erased"  # whose rows only keep a number from being given away again
 Terms = Mapping[str, int]  # version of the terms that holds, by purpose
 
@@ -166,8 +167,11 @@ def require_consents(engine: Engine, number: int, minutes: float) -> None:
 
 def _words(connection: Connection, user_ids: Iterable[str], until: int = 2**62) -> dict[str, dict[str, Word]]:
     found: dict[str, dict[str, Word]] = {}
-    for row in connection.execute(_WORDS, {"people": list(user_ids), "until": until}):
-        found.setdefault(row.user_id, {})[row.purpose] = Word(row.granted, row.version, row.ts)
+    people = list(user_ids)
+    for start in range(0, len(people), AT_ONCE):
+        given = {"people": people[start : start + AT_ONCE], "until": until}
+        for row in connection.execute(_WORDS, given):
+            found.setdefault(row.user_id, {})[row.purpose] = Word(row.granted, row.version, row.ts)
     return found
 
 

@@ -6,9 +6,11 @@ What lies in files goes between the two (``flows.erasure``).
 """
 
 import json
+import os
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, Table, Text, func, inspect, or_, select
@@ -16,6 +18,7 @@ from sqlalchemy import Connection, Engine, MetaData, Table, Text, func, inspect,
 from recloop.schema import now_us
 from recloop.store.compact import compact
 from recloop.store.consent import NOBODY, PURPOSES, TRAINING, set_consents
+from recloop.store.engine import connect_to
 from recloop.store.errors import StoreError
 from recloop.store.tables import accesses, consents, erasures
 from recloop.store.traces import mentions
@@ -127,6 +130,20 @@ def purge(
                 counts[name] = counts.get(name, 0) + gone
     compact(engine)
     return {name: count for name, count in counts.items() if count}
+
+
+def purge_backup(file: Path, receipt: str, user_id: str, accounts: Iterable[str] = ()) -> None:
+    """Delete a person from a copy of the store, which stays as old as it is and goes in its time."""
+    age, copy = file.stat(), connect_to(f"sqlite:///{file}")
+    purge(copy, user_id, accounts=accounts)
+    with copy.begin() as connection:
+        for name in KEPT & {*inspect(connection).get_table_names()}:
+            table = Table(name, MetaData(), autoload_with=connection)
+            known = receipt if name == "accesses" else None
+            connection.execute(table.update().where(table.c.user_id == user_id).values(user_id=known))
+    compact(copy, wholly=True)
+    copy.dispose()
+    os.utime(file, ns=(age.st_atime_ns, age.st_mtime_ns))
 
 
 def _keep_last_number(connection: Connection, table: Table, user_id: str) -> int:

@@ -148,9 +148,19 @@ class KeyFile:
             pass
         finally:
             fresh.unlink()
+        self._settle()
 
     def _write(self, keys: Mapping[str, bytes]) -> None:
         self._fresh(keys).replace(self._path)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Have the file's name on disk before anything is wrapped under what it holds."""
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def _fresh(self, keys: Mapping[str, bytes]) -> Path:
         fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}.{os.urandom(4).hex()}")

@@ -153,11 +153,23 @@ def _in_parquet(file: Path, words: Sequence[str]) -> str:
     for group in range(content.num_row_groups):
         table = content.read_row_group(group)
         for name, column in zip(table.column_names, table.columns, strict=True):
-            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                text = "\n".join(value or "" for value in column.unique().to_pylist())
-                if _in_bytes(text.encode(), words):
-                    return f"column {name}"
+            if any(_in_bytes(text, words) for part in column.chunks for text in _texts(part)):
+                return f"column {name}"
     return ""
+
+
+def _texts(values: pa.Array) -> Iterator[bytes]:
+    """The different strings of an array, one in a line; also of lists, structs and dictionaries."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        yield from _texts(values.dictionary)
+    elif pa.types.is_nested(kind):
+        for part in values.flatten() if pa.types.is_struct(kind) else [values.flatten()]:
+            yield from _texts(part)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        yield "\n".join(value or "" for value in values.unique().to_pylist()).encode()
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        yield b"\n".join(value or b"" for value in values.unique().to_pylist())
 
 
 def _in_zip(file: Path, words: Sequence[str]) -> str:
