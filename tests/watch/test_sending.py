@@ -66,7 +66,7 @@ def mail():
                 "critical: slot blue (dqn_v2) cannot read the history of 30% of the people",
                 "docs/runbooks/SlotBlind.md",
             ],
-            ("recloop: SlotFails, SlotBlind (over)", "all of this is over:"),
+            ("recloop: SlotBlind, SlotFails (over)", "all of this is over:"),
         ),
         (
             "ko",
@@ -76,7 +76,7 @@ def mail():
                 "심각: 슬롯 blue(dqn_v2)이 이용자 30%의 기록을 읽지 못해 처음 온 사람으로 대합니다",
                 "docs/runbooks/SlotBlind.md",
             ],
-            ("recloop: SlotFails, SlotBlind (해소)", "다음은 모두 해소되었습니다:"),
+            ("recloop: SlotBlind, SlotFails (해소)", "다음은 모두 해소되었습니다:"),
         ),
     ],
 )

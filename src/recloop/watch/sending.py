@@ -1,7 +1,7 @@
-"""One message to every address, through Apprise."""
+"""What a message says, and how an address gets it: through Apprise."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import NamedTuple
 
 import apprise
 from apprise.common import NotifyFormat, OverflowMode
@@ -10,7 +10,8 @@ from recloop.settings import places
 from recloop.watch import kakaowork
 from recloop.watch.rules import Alert
 
-TYPES = {"warning": apprise.NotifyType.WARNING, "critical": apprise.NotifyType.FAILURE}
+OVER = apprise.NotifyType.SUCCESS.value
+TYPES = {"warning": apprise.NotifyType.WARNING.value, "critical": apprise.NotifyType.FAILURE.value}
 SHOWN = 20  # alerts that a message has a line for
 TITLES = 3  # and that its title names
 WORDS = {
@@ -26,27 +27,44 @@ WORDS = {
 
 
 class NotifyError(RuntimeError):
-    """An address is not understood, or somebody could not be told. Addresses hold secrets: none is named."""
+    """An address is not understood, or people could not be told. Addresses hold secrets: none is named."""
 
 
-def send(alerts: Sequence[Alert], urls: Sequence[str], over: bool = False) -> None:
-    """What is wrong, or was and is ``over``.
+class Message(NamedTuple):
+    """As every address gets it; ``kind`` is Apprise's type."""
+
+    title: str
+    body: str
+    kind: str
+
+
+def send(alerts: Sequence[Alert], urls: Sequence[str]) -> list[int]:
+    """What is wrong; as ``post``."""
+    return post(worded(alerts), urls)
+
+
+def post(message: Message, urls: Sequence[str]) -> list[int]:
+    """To every address; returns the places in ``urls`` of those that did not take it.
 
     Raises:
-        NotifyError: an address is not understood, or nobody or not everybody could be told.
+        NotifyError: an address is not understood, or none took it.
     """
-    sender = _sender(urls)
-    title, body = worded(alerts, over, places().alert_language)
-    worst = "critical" if any(alert.severity == "critical" for alert in alerts) else "warning"
-    kind = apprise.NotifyType.SUCCESS if over else TYPES[worst]
-    if not sender.notify(body, title, kind, body_format=NotifyFormat.TEXT):
-        raise NotifyError("the alert could not be delivered to every address: check them and the network")
+    failed = []
+    for place, server in enumerate(_servers(urls)):
+        sender = apprise.Apprise()
+        sender.add(server)
+        kind = apprise.NotifyType(message.kind)
+        if not sender.notify(message.body, message.title, kind, body_format=NotifyFormat.TEXT):
+            failed.append(place)
+    if failed and len(failed) == len(urls):
+        raise NotifyError("the alert could not be delivered to any address: check them and the network")
+    return failed
 
 
-def worded(alerts: Sequence[Alert], over: bool, language: Literal["en", "ko"]) -> tuple[str, str]:
-    """Title and text of the message."""
-    words = WORDS[language]
-    lines = []
+def worded(alerts: Sequence[Alert], over: bool = False) -> Message:
+    """What is wrong, or was and is ``over``, in the language of RECLOOP_ALERT_LANGUAGE."""
+    language = places().alert_language
+    words, lines = WORDS[language], []
     for alert in alerts[:SHOWN]:
         told = alert.summary if language == "en" else alert.told(language)
         lines.append(f"{words[alert.severity]}: {told}\n  {runbook(alert)}")
@@ -56,7 +74,10 @@ def worded(alerts: Sequence[Alert], over: bool, language: Literal["en", "ko"]) -
     title = "recloop: " + ", ".join(names[:TITLES])
     if len(names) > TITLES:
         title += words["others"].format(len(names) - TITLES)
-    return (title + words["ended"], "\n".join([words["over"], *lines])) if over else (title, "\n".join(lines))
+    if over:
+        return Message(title + words["ended"], "\n".join([words["over"], *lines]), OVER)
+    worst = "critical" if any(alert.severity == "critical" for alert in alerts) else "warning"
+    return Message(title, "\n".join(lines), TYPES[worst])
 
 
 def require(urls: Sequence[str]) -> None:
@@ -65,15 +86,15 @@ def require(urls: Sequence[str]) -> None:
     Raises:
         NotifyError: one is not.
     """
-    _sender(urls)
+    _servers(urls)
 
 
-def _sender(urls: Sequence[str]) -> apprise.Apprise:
+def _servers(urls: Sequence[str]) -> list[apprise.NotifyBase]:
     kakaowork.register()
-    sender = apprise.Apprise()
+    found = []
     for number, url in enumerate(urls, 1):
         server = apprise.Apprise.instantiate(url)
-        if server is None or not sender.add(server):
+        if server is None:
             raise NotifyError(
                 f"alert address number {number} is not understood: see Apprise's list of services"
             )
@@ -81,7 +102,8 @@ def _sender(urls: Sequence[str]) -> apprise.Apprise:
             server.overflow_mode = OverflowMode.SPLIT
         if server.notify_format == NotifyFormat.HTML:  # as e-mail: its lines would not wrap
             server.notify_format = NotifyFormat.TEXT
-    return sender
+        found.append(server)
+    return found
 
 
 def runbook(alert: Alert) -> str:
