@@ -166,6 +166,14 @@ def silence(engine: Engine, pattern: str, until: int, who: str, why: str, now: i
         connection.execute(silences.insert().values(row))
 
 
+def unsilence(engine: Engine, pattern: str, now: int | None = None) -> int:
+    """End the silences of exactly this pattern; returns how many held."""
+    now = now_us() if now is None else now
+    mine = silences.update().where(silences.c.pattern == pattern, silences.c.until > now)
+    with engine.begin() as connection:
+        return connection.execute(mine.values(until=now)).rowcount
+
+
 def silenced(engine: Engine, now: int) -> list[Silence]:
     """The silences that hold."""
     columns = silences.c.pattern, silences.c.until, silences.c.who, silences.c.why
