@@ -40,11 +40,11 @@ TIMES = """() => {
 NUMBERS = "WITH RECURSIVE n(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM n WHERE x + 1 < {count})"
 
 
-def fill(engine: Engine) -> None:
-    """Items, people, a million impressions, and an act for every request."""
+def fill(engine: Engine, count: int = IMPRESSIONS) -> None:
+    """Items, people, impressions of the last day, and an act for every request."""
     add_items(engine, [Item(item_id=f"i{n}", title=f"Item {n}", category=f"c{n % 9}") for n in range(1000)])
     begin = time.time_ns() // 1000 - 86_400_000_000
-    requests = IMPRESSIONS // SLATE
+    requests = count // SLATE
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -56,9 +56,9 @@ def fill(engine: Engine) -> None:
         connection.execute(
             text(
                 f"INSERT INTO impressions (request_id, position, user_id, item_id, propensity, policy, slot,"
-                f" device, partial, ts) {NUMBERS.format(count=IMPRESSIONS)} SELECT 'r' || (x / {SLATE}),"
+                f" device, partial, ts) {NUMBERS.format(count=count)} SELECT 'r' || (x / {SLATE}),"
                 f" x % {SLATE}, 'u' || ((x / {SLATE}) * 7919 % {PEOPLE}), 'i' || (x * 31 % 1000), 0.1,"
-                f" 'dqn-' || ((x / {SLATE}) % {POLICIES}), 'blue', 'phone', 0, {begin} + x FROM n"
+                f" 'dqn-' || ((x / {SLATE}) % {POLICIES}), 'blue', 'phone', FALSE, {begin} + x FROM n"
             )
         )
         connection.execute(

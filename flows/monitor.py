@@ -21,6 +21,7 @@ from recloop.schema import now_us
 from recloop.settings import load_params, places
 from recloop.store import StoreError, open_store
 from recloop.watch import Alert, check, notify, standing
+from recloop.watch.memory import Memory
 from recloop.watch.notes import expect, may_ask
 from recloop.watch.sending import NotifyError, send
 
@@ -38,18 +39,19 @@ def monitor(looks: int = 1) -> list[Alert]:
     Raises:
         StoreError, SQLAlchemyError: the store cannot be read; people are told of that first.
     """
-    new = _look_and_tell()
+    memory = Memory()
+    new = _look_and_tell(memory)
     for _ in range(looks - 1):
         time.sleep(EVERY)
-        new += _look_and_tell()
+        new += _look_and_tell(memory)
     return new
 
 
-def _look_and_tell() -> list[Alert]:
+def _look_and_tell(memory: Memory) -> list[Alert]:
     urls = os.environ.get("RECLOOP_ALERT_URLS", "").split()
     try:
         engine = open_store(places().store)
-        alerts = _look(engine)
+        alerts = _look(engine, memory)
     except (StoreError, SQLAlchemyError):
         _tell_of_the_store(urls)
         raise
@@ -64,13 +66,13 @@ def _look_and_tell() -> list[Alert]:
         _ask_for_retraining(engine)
 
 
-def _look(engine: Engine) -> list[Alert]:
+def _look(engine: Engine, memory: Memory) -> list[Alert]:
     if EVALUATION.exists():
         judged = json.loads(EVALUATION.read_text())
         told = judged["user_model"]["policy"]
         rates = {act: told[f"{act}s"] / told["requests"] for act in ("click", "purchase")}
         expect(engine, judged["policy"], rates, now_us())
-    return check(engine, load_params())
+    return check(engine, load_params(), memory=memory)
 
 
 def _ask_for_retraining(engine: Engine) -> None:

@@ -61,6 +61,18 @@ def test_a_silence_needs_a_reason_and_is_shown(engine):
     assert "an import of old rows" in run("list").stdout
 
 
+def test_a_silence_can_be_ended_before_its_time(engine):
+    run("silence", "Quarantined", "--why", "an import of old rows", "--hours", "1")
+    run("silence", "Reward*", "--why", "known", "--hours", "1")
+    done = run("unsilence", "Quarantined")
+    assert (done.exit_code, done.stdout.strip()) == (0, "Quarantined is no longer silent")
+    assert states()["Quarantined"] == "pending"
+    assert "known" in run("list").stdout, "another one holds"
+    again = run("unsilence", "Quarantined")
+    assert again.exit_code == 1
+    assert "no silence of 'Quarantined' holds" in re.sub(r"\s+", " ", again.output)
+
+
 def test_doctor_names_an_address_that_is_not_understood_and_keeps_its_secret(monkeypatch):
     def found():
         rows = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)

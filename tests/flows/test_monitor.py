@@ -106,7 +106,7 @@ def test_a_store_that_cannot_be_read_is_told_of_once(project, prefect, monkeypat
     monkeypatch.setattr(module, "send", lambda alerts, urls: sent.append(alerts[0].name))
     monkeypatch.setenv("RECLOOP_ALERT_URLS", "json://127.0.0.1:9/")
 
-    def away(*_):
+    def away(*_, **__):
         raise OperationalError("", {}, Exception("away"))
 
     with monkeypatch.context() as broken:

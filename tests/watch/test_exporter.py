@@ -76,7 +76,7 @@ def test_a_store_that_cannot_be_read_leaves_old_figures_that_grow_older(engine, 
     before = scraped(figures)
     time.sleep(0.05)
 
-    def away(*_):
+    def away(*_, **__):
         raise OperationalError("", {}, Exception("away"))
 
     monkeypatch.setattr("recloop.watch.exporter.gauges", away)

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from recloop.store import open_store
+from recloop.store.tables import notes
 from recloop.watch import Alert, NotifyError, acknowledge, notify, raised, silence, standing
 from recloop.watch.sending import require
 
@@ -200,3 +201,39 @@ def test_kakaowork_s_webhook_gets_its_one_field_in_parts_that_it_takes(engine, w
     told = "".join(message["text"] for message in got[1:])
     assert all(f"f{n} is away" in told for n in range(20)), "nothing is cut off"
     require(["kakaowork://kakaowork.com/bots/hook/0123456789abcdef"])
+
+
+def test_who_was_told_is_not_told_again_because_another_address_fails(engine, webhook):
+    url, got, hook = webhook
+    broken = url.replace("/hook", "/broken")
+    both = [broken, url]
+
+    refused = hook.do_POST
+
+    def some(self):
+        self.status = 500 if self.path == "/broken" else 200
+        refused(self)
+        got[-1]["url"] = self.path
+
+    hook.do_POST = some
+    with pytest.raises(NotifyError, match="number 1 does not take"):
+        notify(engine, [QUIET], both, now=NOW)
+    assert [alert.name for _, alert in raised(engine)] == [QUIET.name], "somebody was told"
+    for minute in range(1, 4):
+        with pytest.raises(NotifyError, match="number 1"):
+            notify(engine, [QUIET], both, now=NOW + minute * MINUTE)
+    titles = [message["title"] for message in got if message["url"] == "/hook"]
+    assert titles == ["recloop: FeedbackQuiet"], "once"
+    with pytest.raises(NotifyError):
+        notify(engine, [], both, now=NOW + HOUR)
+    got.clear()
+    hook.do_POST = refused
+    notify(engine, [], both, now=NOW + HOUR + MINUTE)
+    assert [message["title"] for message in got] == [
+        "recloop: FeedbackQuiet",
+        "recloop: FeedbackQuiet (over)",
+    ]
+    assert notify(engine, [], both, now=NOW + HOUR + 2 * MINUTE) == []
+    assert len(got) == 2, "what was kept is sent once"
+    with engine.connect() as connection:
+        assert connection.execute(notes.select()).all() == []

@@ -13,7 +13,7 @@ from recloop.schema import now_us
 from recloop.settings import places
 from recloop.store import open_store
 from recloop.watch import acknowledge, silence, standing
-from recloop.watch.notify import silenced
+from recloop.watch.notify import silenced, unsilence
 from recloop.watch.sending import runbook
 
 alert = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -67,6 +67,16 @@ def silence_command(
     until = int((time.time() + 3600 * hours) * 1e6)
     silence(open_store(places().store), pattern, until, getuser(), why)
     print(f"{pattern} is silent until {_moment(until)}")
+
+
+@alert.command("unsilence")
+def unsilence_command(
+    pattern: Annotated[str, typer.Argument(help="As it was given to `silence`.")],
+) -> None:
+    """End a silence before its time: people are told again of what fits."""
+    if not unsilence(open_store(places().store), pattern):
+        stop(f"no silence of {pattern!r} holds: see `recloop alert list`")
+    print(f"{pattern} is no longer silent")
 
 
 def _moment(ts: int) -> str:

@@ -1,6 +1,6 @@
 """What came of the requests that gateways logged: reward per policy and person."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,26 +52,38 @@ def outcomes(
     An act counts for the request and the item that it names, as in training; requests of which only
     some positions were logged (``partial``) are left out.
     """
-    asked, earned = _per_person(reward, since, until, worth)
+    return {policy: found for policy, (found,) in several(engine, [worth(reward)], since, until, who).items()}
+
+
+def several(
+    engine: Engine,
+    worths: Sequence[ColumnElement],
+    since: int = 0,
+    until: int | None = None,
+    who: Callable[[str], bool] | None = None,
+) -> dict[str, list[Outcomes]]:
+    """``outcomes`` for each of what an act may add, from one reading of the log."""
+    asked, earned = per_person(worths, since, until)
     whose = asked.selected_columns.policy, asked.selected_columns.user_id
-    rows: dict[str, list[tuple[float, float]]] = {}
+    rows: dict[str, list[tuple[float, ...]]] = {}
+    nothing = (0.0,) * len(worths)
     with engine.connect() as connection:
-        totals = {(policy, person): total for policy, person, total in connection.execute(earned)}
-        for policy, person, count in connection.execute(asked.order_by(*whose)):
+        totals = {(policy, person): tuple(sums) for policy, person, *sums in connection.execute(earned).all()}
+        for policy, person, count in connection.execute(asked.order_by(*whose)).all():
             if who is None or who(person):
-                rows.setdefault(policy, []).append((totals.get((policy, person), 0.0), count))
+                rows.setdefault(policy, []).append((count, *totals.get((policy, person), nothing)))
     found = {}
-    for policy, pairs in rows.items():
-        sums, counts = np.array(pairs, np.float64).T
-        found[policy] = Outcomes(int(counts.sum()), Clusters(sums, counts))
+    for policy, people in rows.items():
+        counts, *sums = np.array(people, np.float64).T
+        found[policy] = [Outcomes(int(counts.sum()), Clusters(total, counts)) for total in sums]
     return found
 
 
 def moments(engine: Engine, reward: RewardParams, since: int) -> dict[str, tuple[int, Moments]]:
     """Of ``outcomes`` since a number the requests and the sums over people, which the store adds up."""
-    asked, earned = (query.subquery() for query in _per_person(reward, since, None, worth_of))
+    asked, earned = (query.subquery() for query in per_person([worth_of(reward)], since, None))
     same = (asked.c.policy == earned.c.policy) & (asked.c.user_id == earned.c.user_id)
-    count, total = asked.c.number, func.coalesce(earned.c.total, 0.0)
+    count, total = asked.c.number, func.coalesce(earned.c.total0, 0.0)
     sums = [func.sum(term) for term in (total, count, total * total, count * count, total * count)]
     query = select(asked.c.policy, func.count(), *sums).outerjoin_from(asked, earned, same)
     with engine.connect() as connection:
@@ -82,26 +94,25 @@ def moments(engine: Engine, reward: RewardParams, since: int) -> dict[str, tuple
     }
 
 
-def _per_person(
-    reward: RewardParams,
-    since: int,
-    until: int | None,
-    worth: Callable[[RewardParams], ColumnElement],
+def per_person(
+    worths: Sequence[ColumnElement], since: int, until: int | None, acts: int | None = None
 ) -> tuple[Select, Select]:
-    """Requests (``number``) and what acts added (``total``), by policy and person."""
+    """Requests (``number``) and what acts added (``total0`` …), by policy and person.
+
+    ``acts``: the last act that counts, ``events.seq``; None: all do.
+    """
     within = (impressions.c.seq > since) & ~impressions.c.partial & impressions.c.traffic.is_(None)
     if until is not None:
         within &= impressions.c.seq <= until
     whose = impressions.c.policy, impressions.c.user_id
     asked = select(*whose, func.count().label("number")).where(within, impressions.c.position == 0)
-    earned = (
-        select(*whose, func.sum(worth(reward)).label("total"))
-        .join(
-            events,
-            (events.c.request_id == impressions.c.request_id)
-            & (events.c.item_id == impressions.c.item_id)
-            & events.c.traffic.is_(None),
-        )
-        .where(within)
+    named = (
+        (events.c.request_id == impressions.c.request_id)
+        & (events.c.item_id == impressions.c.item_id)
+        & events.c.traffic.is_(None)
     )
+    if acts is not None:
+        named &= events.c.seq + 0 <= acts  # acts are looked up by their request, not by number
+    sums = [func.sum(worth).label(f"total{n}") for n, worth in enumerate(worths)]
+    earned = select(*whose, *sums).join(events, named).where(within)
     return asked.group_by(*whose), earned.group_by(*whose)

@@ -34,6 +34,7 @@ class Places(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="info: each request"
     )
+    alert_language: Literal["en", "ko"] = Field("en", description="of the messages about alerts")
     ask_always: bool = Field(False, description="ask for tokens on loopback too, as behind a proxy")
     internal: str = Field("", description="networks and patterns of pseudonyms that are no customers'")
     vault_url: str = Field("", description="where keys and pseudonyms are; empty: vault.db under home")

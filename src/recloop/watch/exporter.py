@@ -19,6 +19,7 @@ from recloop.settings.params import Params
 from recloop.store import fault_of
 from recloop.watch.expressions import Values
 from recloop.watch.figures import GAUGES, gauges
+from recloop.watch.memory import Memory
 from recloop.watch.notes import forget_exporter, note_exporter
 from recloop.watch.rollouts import states
 
@@ -33,7 +34,7 @@ class Figures(Collector):
     """The gauges as they were computed last; where the store cannot be read they stay and grow old."""
 
     def __init__(self, engine: Engine, params: Params) -> None:
-        self._engine, self._params = engine, params
+        self._engine, self._params, self._memory = engine, params, Memory()
         self._values: dict[str, Values] = {}
         self._took, self._at = 0.0, time.monotonic()
 
@@ -41,7 +42,7 @@ class Figures(Collector):
         """Compute them anew."""
         begun = time.monotonic()
         try:
-            values = gauges(self._engine, self._params)
+            values = gauges(self._engine, self._params, memory=self._memory)
         except SQLAlchemyError as error:
             log.warning("the figures stay as they were: %s", fault_of(error))
             return

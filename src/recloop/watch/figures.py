@@ -18,6 +18,7 @@ from recloop.watch.calibration import held_against
 from recloop.watch.digest import HOUR_US, KEPT_US, digest, digested
 from recloop.watch.expressions import Values
 from recloop.watch.look import ENOUGH, look
+from recloop.watch.memory import Memory
 from recloop.watch.notes import expected, flow_runs
 from recloop.watch.policies import PolicyFigures, policies
 from recloop.watch.presence import presence
@@ -25,7 +26,6 @@ from recloop.watch.reports import GAUGES as REPORTED
 from recloop.watch.reports import reported
 from recloop.watch.rollouts import states
 from recloop.watch.season import Found, seasonal
-from recloop.watch.since import since_training
 
 DAY_US = 24 * HOUR_US
 NEWEST = 1_000_000  # events among which the last day's are looked for
@@ -62,19 +62,21 @@ GAUGES = {
 }
 
 
-def gauges(engine: Engine, params: Params, now: int | None = None) -> dict[str, Values]:
-    """By name and labels; the digests are brought up to date first.
+def gauges(
+    engine: Engine, params: Params, now: int | None = None, memory: Memory | None = None
+) -> dict[str, Values]:
+    """By name and labels; the digests are brought up to date first. ``memory``: of the looks before.
 
     Must be called in the project's folder, else nothing is known of training.
     """
-    now = now_us() if now is None else now
+    now, memory = now_us() if now is None else now, memory or Memory()
     digest(engine, now)
     found: dict[str, Values] = {name: {} for name in GAUGES}
     trained = Watermark.load(MARK) if MARK.exists() else None
-    seen = look(engine, params, trained) if trained else None
+    seen = look(engine, params, trained, memory) if trained else None
     drifts = seasonal(digested(engine, now - KEPT_US, now), now)
     if trained is not None:
-        drifts += [one for one in since_training(engine, trained.impressions) if one.people >= ENOUGH]
+        drifts += [one for one in memory.drifts(engine, trained.impressions, now) if one.people >= ENOUGH]
     if seen is not None and seen.requests >= ENOUGH:
         for name, value in (
             ("", seen.reward.treatment - seen.reward.control),

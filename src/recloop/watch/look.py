@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 from sqlalchemy import Engine
 
-from recloop.delivery.outcomes import Outcomes, outcomes
 from recloop.experiments import Clusters, Difference, effective, watched
 from recloop.settings.params import Params
 from recloop.store.snapshot import Watermark
+from recloop.watch.memory import Memory
 
 ENOUGH = 200  # requests since training, below which nothing is said of rewards and people
 BEFORE = 300_000  # impressions before it that are compared with
@@ -28,16 +27,15 @@ class Figures:
     reward: Difference
 
 
-def look(engine: Engine, params: Params, trained: Watermark) -> Figures:
-    """Read the figures; ``trained`` is the watermark of the data that the last training saw."""
-    mark = trained.impressions
-    oldest = max(0, mark - BEFORE)
-    before = outcomes(engine, params.reward, since=oldest, until=mark)
-    since = outcomes(engine, params.reward, since=mark)
-    return Figures(
-        requests=sum(found.requests for found in since.values()),
-        reward=_gap(_pooled(before), _pooled(since)),
-    )
+def look(engine: Engine, params: Params, trained: Watermark, memory: Memory) -> Figures:
+    """Read the figures; ``trained`` is the watermark of the data that the last training saw.
+
+    All policies are one: a person under two policies is two clusters.
+    """
+    mark, reward = trained.impressions, params.reward
+    before = memory.people("before", engine, reward, max(0, mark - BEFORE), mark)
+    since = memory.people("since", engine, reward, mark, None)
+    return Figures(requests=int(since.counts.sum()), reward=_gap(before, since))
 
 
 def _gap(before: Clusters, since: Clusters) -> Difference:
@@ -45,9 +43,3 @@ def _gap(before: Clusters, since: Clusters) -> Difference:
     known, new = before.counts.sum(), since.counts.sum()
     seen = effective(known, new) / effective(known, known / 10) if known else 0.0
     return watched(before, since, seen, alpha=0.1)[0]
-
-
-def _pooled(found: dict[str, Outcomes]) -> Clusters:
-    """All policies together; a person under two policies stays two clusters."""
-    arms = [outcome.people for outcome in found.values()] or [Clusters(np.zeros(0), np.zeros(0))]
-    return Clusters(np.concatenate([a.totals for a in arms]), np.concatenate([a.counts for a in arms]))

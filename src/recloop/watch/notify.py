@@ -15,8 +15,9 @@ from recloop.schema import now_us
 from recloop.store.engine import take_turn, upsert
 from recloop.store.tables import alert_states, silences
 from recloop.store.tables import alerts as history
+from recloop.watch.outbox import catch_up, deliver
 from recloop.watch.rules import DEALT_WITH, INHIBITS, Alert
-from recloop.watch.sending import NotifyError, send
+from recloop.watch.sending import NotifyError
 
 MINUTE_US = 60_000_000
 REGROUP_US = 15 * MINUTE_US  # a layer that was told of is not told of again for that long, whatever comes
@@ -86,8 +87,8 @@ def notify(
 ) -> list[Alert]:
     """Take in what a look has found, and send what somebody has to know; returns what was not told before.
 
-    Without addresses alerts are noted only: the dashboard shows them. What could not be sent counts as not
-    told, so that the next look sends it.
+    Without addresses alerts are noted only: the dashboard shows them. What could not be sent to any counts
+    as not told, so that the next look sends it; what one of several did not take is kept for that one.
 
     Args:
         engine: the store.
@@ -109,8 +110,7 @@ def notify(
         if not _due(group, now):
             continue
         try:
-            if urls:
-                send([state.alert for state in group], urls)
+            deliver(engine, [state.alert for state in group], urls, now)
         except NotifyError as failure:
             failures.append(failure)
             continue
@@ -118,11 +118,14 @@ def notify(
         _told(engine, group, first, now)
         new += first
     try:
-        _end(engine, ended, states, urls)
+        _end(engine, ended, states, urls, now)
     except NotifyError as failure:
         failures.append(failure)
     if failures:
         raise failures[0]
+    if behind := catch_up(engine, urls, now):
+        which = ", ".join(map(str, behind))
+        raise NotifyError(f"alert address number {which} does not take messages: others do, and have them")
     return new
 
 
@@ -163,6 +166,14 @@ def silence(engine: Engine, pattern: str, until: int, who: str, why: str, now: i
         connection.execute(silences.insert().values(row))
 
 
+def unsilence(engine: Engine, pattern: str, now: int | None = None) -> int:
+    """End the silences of exactly this pattern; returns how many held."""
+    now = now_us() if now is None else now
+    mine = silences.update().where(silences.c.pattern == pattern, silences.c.until > now)
+    with engine.begin() as connection:
+        return connection.execute(mine.values(until=now)).rowcount
+
+
 def silenced(engine: Engine, now: int) -> list[Silence]:
     """The silences that hold."""
     columns = silences.c.pattern, silences.c.until, silences.c.who, silences.c.why
@@ -177,8 +188,8 @@ def _take_in(
     with engine.begin() as connection:
         take_turn(connection)
         before = {state.alert.name: state for state in _states(connection)}
-        looked = {name for name, s in before.items() if layers is None or s.alert.layer in layers}
-        ended = [before.pop(name) for name in looked - found.keys()]
+        looked = [name for name, s in before.items() if layers is None or s.alert.layer in layers]
+        ended = [before.pop(name) for name in looked if name not in found]
         for name, alert in found.items():
             if name in before:
                 before[name].alert = alert
@@ -246,12 +257,14 @@ def _told(engine: Engine, group: Sequence[State], first: Sequence[Alert], now: i
             connection.execute(history.insert(), rows)
 
 
-def _end(engine: Engine, ended: Sequence[State], states: Sequence[State], urls: Sequence[str]) -> None:
+def _end(
+    engine: Engine, ended: Sequence[State], states: Sequence[State], urls: Sequence[str], now: int
+) -> None:
     """Say of each layer that has nothing left to say that it is over, and forget what has ended."""
     busy = {state.alert.layer for state in states if not state.muted} | {ALONE}
     over = [state.alert for state in ended if state.alert.layer not in busy]
-    if over and urls:
-        send(over, urls, over=True)
+    if over:
+        deliver(engine, over, urls, now, over=True)
     with engine.begin() as connection:
         names = [state.alert.name for state in ended]
         connection.execute(delete(alert_states).where(alert_states.c.name.in_(names)))

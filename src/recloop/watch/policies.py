@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, case, distinct, func, select
 
-from recloop.delivery.outcomes import FALLBACK, outcomes
+from recloop.delivery.outcomes import FALLBACK, several
+from recloop.experiments.metrics import worth_of
 from recloop.settings.params import Params
 from recloop.store.tables import events, impressions, items
 
@@ -52,29 +53,30 @@ def policies(engine: Engine, params: Params) -> dict[str, PolicyFigures]:
         offers = select(func.count()).select_from(items).where(items.c.available, ~items.c.removed)
         known = connection.execute(offers).scalar_one()
         picks = _picks(connection, since, params.serving.exploration, known)
-        acts = _acts(connection, since, params)
         diversity = dict(connection.execute(_diversity(since)).tuples().all())
-    rewards = outcomes(engine, params.reward, since=since)
-    clicked = outcomes(engine, params.reward, since=since, worth=lambda _: _is("click"))
-    bought = outcomes(engine, params.reward, since=since, worth=lambda _: _is("purchase"))
+    good = (events.c.kind == "rating") & (events.c.value >= params.reward.rating_positive)
+    worths = [
+        worth_of(params.reward), _is("click"), _is("purchase"),
+        case((good, 1.0), else_=0.0), _is("rating") + _is("dismiss"),
+    ]  # fmt: skip
     found = {}
-    for policy, outcome in rewards.items():
+    for policy, sums in several(engine, worths, since).items():
+        reward, clicks, purchases, liked, opinions = (one.people for one in sums)
         shown, explored, rated = picks[policy]
-        good, opinions = acts.get(policy, (0.0, 0.0))
-        low, high = outcome.people.interval()
+        low, high = reward.interval()
         found[policy] = PolicyFigures(
-            requests=outcome.requests,
-            reward=outcome.people.mean,
+            requests=sums[0].requests,
+            reward=reward.mean,
             low=low,
             high=high,
-            clicks=clicked[policy].people.mean,
-            purchases=bought[policy].people.mean,
-            satisfaction=good / opinions if opinions else None,
+            clicks=clicks.mean,
+            purchases=purchases.mean,
+            satisfaction=float(liked.totals.sum() / all_) if (all_ := opinions.totals.sum()) else None,
             coverage=shown / known if known else None,
             diversity=diversity.get(policy),
             exploration=explored / rated if rated and policy != FALLBACK else None,
-            people_clicks=clicked[policy].people.interval(0.999),
-            people_purchases=bought[policy].people.interval(0.999),
+            people_clicks=clicks.interval(0.999),
+            people_purchases=purchases.interval(0.999),
         )
     return found
 
@@ -102,27 +104,6 @@ def _picks(connection: Connection, since: int, exploration: float, known: int) -
         .group_by(impressions.c.policy)
     )
     return {policy: tuple(rest) for policy, *rest in connection.execute(query)}
-
-
-def _acts(connection: Connection, since: int, params: Params) -> dict[str, tuple[float, float]]:
-    """By policy: good ratings, and ratings with dismissals."""
-    good = (events.c.kind == "rating") & (events.c.value >= params.reward.rating_positive)
-    query = (
-        select(
-            impressions.c.policy,
-            func.sum(case((good, 1.0), else_=0.0)),
-            func.sum(_is("rating") + _is("dismiss")),
-        )
-        .join(
-            events,
-            (events.c.request_id == impressions.c.request_id)
-            & (events.c.item_id == impressions.c.item_id)
-            & events.c.traffic.is_(None),
-        )
-        .where(_customers(since))
-        .group_by(impressions.c.policy)
-    )
-    return {policy: (good, opinions) for policy, good, opinions in connection.execute(query)}
 
 
 def _diversity(since: int) -> Select:

@@ -1,38 +1,83 @@
-"""One message to every address, through Apprise."""
+"""What a message says, and how an address gets it: through Apprise."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import apprise
+from apprise.common import NotifyFormat, OverflowMode
 
+from recloop.settings import places
 from recloop.watch import kakaowork
 from recloop.watch.rules import Alert
 
-TYPES = {"warning": apprise.NotifyType.WARNING, "critical": apprise.NotifyType.FAILURE}
+OVER = apprise.NotifyType.SUCCESS.value
+TYPES = {"warning": apprise.NotifyType.WARNING.value, "critical": apprise.NotifyType.FAILURE.value}
 SHOWN = 20  # alerts that a message has a line for
 TITLES = 3  # and that its title names
+WORDS = {
+    "en": {
+        "critical": "critical", "warning": "warning", "more": "and {} more: `recloop alert list`",
+        "others": " and {} more", "over": "all of this is over:", "ended": " (over)",
+    },
+    "ko": {
+        "critical": "심각", "warning": "주의", "more": "그 밖에 {}건: `recloop alert list`",
+        "others": " 외 {}건", "over": "다음은 모두 해소되었습니다:", "ended": " (해소)",
+    },
+}  # fmt: skip
 
 
 class NotifyError(RuntimeError):
-    """An address is not understood, or somebody could not be told. Addresses hold secrets: none is named."""
+    """An address is not understood, or people could not be told. Addresses hold secrets: none is named."""
 
 
-def send(alerts: Sequence[Alert], urls: Sequence[str], over: bool = False) -> None:
-    """What is wrong, or was and is ``over``.
+class Message(NamedTuple):
+    """As every address gets it; ``kind`` is Apprise's type."""
+
+    title: str
+    body: str
+    kind: str
+
+
+def send(alerts: Sequence[Alert], urls: Sequence[str]) -> list[int]:
+    """What is wrong; as ``post``."""
+    return post(worded(alerts), urls)
+
+
+def post(message: Message, urls: Sequence[str]) -> list[int]:
+    """To every address; returns the places in ``urls`` of those that did not take it.
 
     Raises:
-        NotifyError: an address is not understood, or nobody or not everybody could be told.
+        NotifyError: an address is not understood, or none took it.
     """
-    sender = _sender(urls)
-    lines = [f"{alert.severity}: {alert.summary}\n  {runbook(alert)}" for alert in alerts[:SHOWN]]
+    failed = []
+    for place, server in enumerate(_servers(urls)):
+        sender = apprise.Apprise()
+        sender.add(server)
+        kind = apprise.NotifyType(message.kind)
+        if not sender.notify(message.body, message.title, kind, body_format=NotifyFormat.TEXT):
+            failed.append(place)
+    if failed and len(failed) == len(urls):
+        raise NotifyError("the alert could not be delivered to any address: check them and the network")
+    return failed
+
+
+def worded(alerts: Sequence[Alert], over: bool = False) -> Message:
+    """What is wrong, or was and is ``over``, in the language of RECLOOP_ALERT_LANGUAGE."""
+    language = places().alert_language
+    words, lines = WORDS[language], []
+    for alert in alerts[:SHOWN]:
+        told = alert.summary if language == "en" else alert.told(language)
+        lines.append(f"{words[alert.severity]}: {told}\n  {runbook(alert)}")
     if more := len(alerts) - len(lines):
-        lines.append(f"and {more} more: `recloop alert list`")
+        lines.append(words["more"].format(more))
     names = list(dict.fromkeys(alert.rule for alert in alerts))
-    title = ", ".join(names[:TITLES]) + (f" and {len(names) - TITLES} more" if len(names) > TITLES else "")
+    title = "recloop: " + ", ".join(names[:TITLES])
+    if len(names) > TITLES:
+        title += words["others"].format(len(names) - TITLES)
+    if over:
+        return Message(title + words["ended"], "\n".join([words["over"], *lines]), OVER)
     worst = "critical" if any(alert.severity == "critical" for alert in alerts) else "warning"
-    kind = apprise.NotifyType.SUCCESS if over else TYPES[worst]
-    body = "all of this is over:\n" + "\n".join(lines) if over else "\n".join(lines)
-    if not sender.notify(body, f"recloop: {title}{' (over)' if over else ''}", kind):
-        raise NotifyError("the alert could not be delivered to every address: check them and the network")
+    return Message(title, "\n".join(lines), TYPES[worst])
 
 
 def require(urls: Sequence[str]) -> None:
@@ -41,18 +86,24 @@ def require(urls: Sequence[str]) -> None:
     Raises:
         NotifyError: one is not.
     """
-    _sender(urls)
+    _servers(urls)
 
 
-def _sender(urls: Sequence[str]) -> apprise.Apprise:
+def _servers(urls: Sequence[str]) -> list[apprise.NotifyBase]:
     kakaowork.register()
-    sender = apprise.Apprise()
+    found = []
     for number, url in enumerate(urls, 1):
-        if not sender.add(url):
+        server = apprise.Apprise.instantiate(url)
+        if server is None:
             raise NotifyError(
                 f"alert address number {number} is not understood: see Apprise's list of services"
             )
-    return sender
+        if server.overflow_mode == OverflowMode.UPSTREAM:  # which refuses what is too long
+            server.overflow_mode = OverflowMode.SPLIT
+        if server.notify_format == NotifyFormat.HTML:  # as e-mail: its lines would not wrap
+            server.notify_format = NotifyFormat.TEXT
+        found.append(server)
+    return found
 
 
 def runbook(alert: Alert) -> str:
