@@ -1,5 +1,6 @@
 """The dashboard over real HTTP: what it shows, what it lets an operator do, and what stays text."""
 
+import ast
 import json
 import re
 from dataclasses import asdict
@@ -9,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from recloop.delivery import Target, Verdict, rollout
+from recloop.delivery import Target, Verdict, gates, rollout, shadow_gate, smoke, trial
 from recloop.delivery.meters import Meters
 from recloop.delivery.outcomes import moments, outcomes
 from recloop.delivery.records import note_gate
@@ -23,7 +24,7 @@ from recloop.store.tables import rollouts
 from recloop.watch import tell
 from recloop.web.dashboard.charts import HEIGHT, WIDTH, lines
 from recloop.web.dashboard.progress import stages
-from recloop.web.dashboard.rewards import bars
+from recloop.web.dashboard.rewards import bars, scale
 from recloop.web.dashboard.said import answers
 from recloop.web.dashboard.texts import TEXTS
 from recloop.web.dashboard.traffic import Traffic, quantile
@@ -338,7 +339,7 @@ def test_the_way_of_a_rollout(live):
     rollout.pause(live.engine, number, "me", "wait")
     assert [one[2] for one in way()] == ["done", "done", "now", "next"]
     rollout.abort(live.engine, number, "me", "no")
-    assert [one[2] for one in way()] == ["done", "done", "left", "left"]
+    assert [one[2] for one in way()] == ["done", "done", "ended", "left"]
 
 
 def test_answers_of_few_people_are_not_shown():
@@ -355,6 +356,43 @@ def test_both_languages_say_everything():
     ] == []
     for name, text in english.items():
         assert set(re.findall(r"{\w+}", text)) == set(re.findall(r"{\w+}", korean[name])), name
+
+
+def test_every_figure_of_a_gate_has_its_name():
+    source = [Path(module.__file__).read_text() for module in (gates, shadow_gate, smoke, trial)]
+    names = {
+        key.value
+        for node in ast.walk(ast.parse("\n".join(source)))
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict)
+        if getattr(getattr(node, "target", None) or node.targets[0], "id", "") == "figures"
+        for key in node.value.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert {"p99_ms", "overlap", "most_ms", "next_look", "baked_s"} <= names
+    no_numbers = {"ko", "hurt", "look"}
+    assert [name for name in names - no_numbers if f"figure_{name}" not in TEXTS["en"]] == []
+
+
+def test_a_rollout_shows_where_it_was_ended_and_its_figures_by_name(live):
+    number = canary(live)
+    verdict = Verdict(
+        "canary", "fail", words("look_at_logs"), {"p99_ms": 900.0, "shift_age": 0.3, "odd_one": 1}
+    )
+    note_gate(live.engine, number, "canary", asdict(verdict))
+    rollout.refuse(live.engine, number, "test", "too slow")
+    korean = shows(
+        live, "카나리 25 % 여기서 끝남", "카나리 50 % 도달하지 않음", "99 백분위(ms) 900", "거리: 나이 0.3",
+        "odd one 1", "모든 시각은 UTC", query="?lang=ko",
+    )  # fmt: skip
+    assert "ended here" not in korean
+
+
+def test_the_scale_of_the_rewards_has_both_its_ends():
+    made = bars({"low": (6, Moments(3, -3, 6, 9, 12, -6)), "good": (6, Moments(3, 9, 6, 29, 12, 18))})
+    least, most = scale(made)
+    assert (least, most) == (min(bar.low for bar in made), max(bar.high for bar in made))
+    assert least < 0 < most
+    assert scale([]) == (0.0, 0.0)
 
 
 def test_nobody_computes_while_nobody_looks(live):

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from recloop.market.population import make_offers
 from recloop.schema import Item
 from recloop.schema.bilingual import TITLE, half
-from recloop.store import PURPOSES, categories
+from recloop.store import PURPOSES, add_items, categories
 from recloop.store.tables import consents, events, impressions
 from recloop.web.shop.browse import related
 from recloop.web.shop.cards import card
@@ -24,6 +24,8 @@ from tests.web.test_pages import nothing_inline
 OFFERS = make_offers(64, 8, np.random.default_rng(1)).records
 FILM = Item(item_id="m1", title="Toy Story", category="Animation|Children's")
 GONE = Item(item_id="g1", title="Old lesson · 예전 레슨", category="lessons", price=10.5, available=False)
+KEPT = Item(item_id="t1", title="Kept · 남은 레슨", category="lessons", price=1000.0)
+SOLD = Item(item_id="t2", title="Sold · 팔린 레슨", category="lessons", price=2000.0)
 PAGES = (
     "/",
     "/search",
@@ -41,7 +43,7 @@ PAGES = (
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    made = Shop(tmp_path_factory.mktemp("home"), [*OFFERS, FILM, GONE], consent="required")
+    made = Shop(tmp_path_factory.mktemp("home"), [*OFFERS, FILM, GONE, KEPT, SOLD], consent="required")
     with made.open():
         yield made
 
@@ -160,9 +162,117 @@ def test_what_is_not_available_cannot_be_put_into_the_cart(shop, member):
     assert "₩10.50" in page
     assert member.post("/cart", data={"do": "add", "item": "g1"}).json()["field"] == "item"
     member.cookies.set("recloop_cart", "g1|")
-    assert TEXTS["en"]["cart_empty"] in member.get("/cart").text
-    assert member.post("/order", data={"order": "n2"}).status_code == 303
+    cart = member.get("/cart").text
+    assert TEXTS["en"]["sold_out"] in cart, "what was put there while it was to be had is not lost sight of"
+    assert TEXTS["en"]["order"] not in cart
+    assert member.post("/order", data={"order": "n2"}).headers["location"] == "/cart?changed"
     assert acts(shop, member) == []
+
+
+def fields_of(page, action):
+    """The hidden fields of a page's form."""
+    form = page.partition(f'action="{action}"')[2].partition("</form>")[0]
+    return dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+
+
+def put(client, *names):
+    for name in names:
+        assert client.post("/cart", data={"do": "add", "item": name}).headers["location"] == "/cart"
+
+
+def bought(shop, client):
+    return [act.item_id for act in acts(shop, client) if act.kind == "purchase"]
+
+
+def test_nothing_is_ordered_but_what_the_visitor_saw(shop, member):
+    put(member, "t1")
+    other_tab = fields_of(member.get("/cart").text, "/order")
+    put(member, "t2")
+    assert member.post("/order", data=other_tab).headers["location"] == "/cart?changed"
+    assert bought(shop, member) == []
+    page = member.get("/cart?changed").text
+    assert TEXTS["en"]["cart_changed"] in page
+    add_items(shop.engine, [SOLD.model_copy(update={"price": 99.0})])
+    assert member.post("/order", data=fields_of(page, "/order")).headers["location"] == "/cart?changed", (
+        "a price"
+    )
+    add_items(shop.engine, [SOLD])
+    assert member.post("/order", data=fields_of(page, "/order")).headers["location"] == "/ordered"
+    assert bought(shop, member) == ["t1", "t2"]
+
+
+def test_an_item_that_is_sold_out_before_the_order_is_not_ordered_and_said_so(shop, member):
+    put(member, "t1", "t2")
+    form = fields_of(member.get("/cart").text, "/order")
+    add_items(shop.engine, [SOLD.model_copy(update={"available": False})])
+    assert member.post("/order", data=form).headers["location"] == "/cart?changed"
+    page = member.get("/cart?changed").text
+    assert page.count(TEXTS["en"]["sold_out"]) == 1
+    assert "₩2,000" not in page.partition('class="panel sum"')[2], "the total is of what can be had"
+    assert member.post("/order", data=fields_of(page, "/order")).headers["location"] == "/ordered"
+    assert bought(shop, member) == ["t1"]
+    assert member.cookies["recloop_cart"].strip('"') == "t2", "the other waits in the cart"
+    assert member.post("/order", data={"order": "n9"}).headers["location"] == "/cart?changed", (
+        "no second thanks"
+    )
+    add_items(shop.engine, [SOLD])
+    assert TEXTS["en"]["order"] in member.get("/cart").text
+
+
+def test_a_cart_that_is_full_loses_nothing(shop, member):
+    names = [offer.item_id for offer in OFFERS[:20]]
+    put(member, *names)
+    put(member, names[3])
+    assert member.post("/cart", data={"do": "add", "item": "t1"}).headers["location"] == "/cart?full"
+    page = member.get("/cart?full").text
+    assert TEXTS["en"]["cart_full"].format(most=20) in page
+    assert page.count('class="line"') == 20
+    assert "t1" not in [act.item_id for act in acts(shop, member)]
+
+
+def test_who_lost_their_session_before_the_order_is_not_thanked(client):
+    assert client.post("/order", data={"order": "n1"}).headers["location"] == "/cart"
+    assert TEXTS["en"]["cart_empty"] in client.get("/cart").text
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/cart", {"do": "add", "item": "g1"}),
+        ("/cart", {"do": "add", "item": "no such"}),
+        ("/rating", {"item": "t1", "stars": "9"}),
+        ("/order", {"order": ""}),
+        ("/consent", {}),
+    ],
+)
+@pytest.mark.parametrize("code", ["en", "ko"])
+def test_a_browser_is_told_of_a_refused_form_in_words(client, path, form, code):
+    accept = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8", "accept-language": code}
+    answer = client.post(path, data=form, headers=accept)
+    assert answer.status_code == 422
+    nothing_inline(answer)
+    assert TEXTS[code]["sorry"] in answer.text
+    assert client.post(path, data=form).json()["field"], "and a program as before"
+    foreign = client.post(path, data=form, headers=accept | {"origin": "http://elsewhere"})
+    assert (foreign.status_code, TEXTS[code]["sorry"] in foreign.text) == (403, True)
+
+
+def test_the_page_after_an_erasure_knows_nobody(shop, member):
+    person = member.cookies["recloop_person"]
+    put(member, "t1")
+    page = member.post("/privacy/erase", data={"sure": "yes"}).text
+    assert TEXTS["en"]["erased_title"] in page
+    assert person not in page
+    assert 'class="count"' not in page
+
+
+@pytest.mark.parametrize(
+    "words", ["🎨🎨", "ㄹㄱ", "디자이", "a" * 5000, "가" * 3000, "\u202e\u0000", "%", "_", "'"]
+)
+def test_whatever_is_searched_for_the_page_comes(client, words):
+    answer = client.get("/search", params={"q": words})
+    assert answer.status_code == 200
+    assert TEXTS["en"]["nothing"] in answer.text or 'id="found"' in answer.text
 
 
 def test_an_order_that_is_sent_twice_is_one(shop, member):
@@ -307,7 +417,7 @@ def test_pages_of_a_list_go_on_where_the_last_one_ended(client):
         seen += re.findall(r'<li class="tile-card" data-item="([^"]+)"', page)
         found = re.search(r'href="(\?[^"]*)" rel="next"', page)
         path = f"/search{found[1]}".replace("&amp;", "&") if found else ""
-    assert sorted(seen) == sorted(item.item_id for item in (*OFFERS, FILM, GONE))
+    assert sorted(seen) == sorted(item.item_id for item in (*OFFERS, FILM, GONE, KEPT, SOLD))
     assert len(set(seen)) == len(seen)
 
 

@@ -23,7 +23,7 @@ class Stage:
 
     name: str
     share: float | None
-    state: str  # done, now, next or left (the rollout ended before it)
+    state: str  # done, now, next, ended (where the rollout was stopped) or left (not reached)
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,10 @@ def stages(
     else:
         here = next((place for place, (name, _) in enumerate(names) if name == inner), 0)
     done = here + (shown.state in ("promoted", "retired"))
-    after = "left" if ended or shown.state == "rolled_back" else "next"
+    stopped = ended or shown.state == "rolled_back"
+    after, now = ("left", "ended") if stopped else ("next", "now")
     return tuple(
-        Stage(name, share, "done" if place < done else after if place > here or ended else "now")
+        Stage(name, share, "done" if place < done else after if place > here else now)
         for place, (name, share) in enumerate(names)
     )
 

@@ -1,7 +1,7 @@
 """Reward per policy version, with intervals on one scale."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select
@@ -29,11 +29,12 @@ class Bar:
     width: float
 
 
-def rewards(engine: Engine, reward: RewardParams) -> tuple[int, list[Bar]]:
-    """The newest impression's number, and the bars of the last ``RECENT`` of them."""
+def rewards(engine: Engine, reward: RewardParams) -> tuple[int, list[Bar], tuple[float, float]]:
+    """The newest impression's number, the bars of the last ``RECENT`` of them, and their scale's ends."""
     with engine.connect() as connection:
         last = connection.execute(select(func.max(impressions.c.seq))).scalar() or 0
-    return last, bars(moments(engine, reward, max(0, last - RECENT)))
+    made = bars(moments(engine, reward, max(0, last - RECENT)))
+    return last, made, scale(made)
 
 
 def bars(found: Mapping[str, tuple[int, Moments]]) -> list[Bar]:
@@ -46,7 +47,7 @@ def bars(found: Mapping[str, tuple[int, Moments]]) -> list[Bar]:
     if not rows:
         return []
     least, most = min(0.0, *(row[3] for row in rows)), max(0.0, *(row[4] for row in rows))
-    scale = 100 / ((most - least) or 1.0)
+    wide = 100 / ((most - least) or 1.0)
     made = [
         Bar(
             policy=policy,
@@ -55,10 +56,17 @@ def bars(found: Mapping[str, tuple[int, Moments]]) -> list[Bar]:
             mean=people.mean,
             low=low if low < high else None,
             high=high if low < high else None,
-            place=(people.mean - least) * scale,
-            start=(low - least) * scale,
-            width=(high - low) * scale,
+            place=(people.mean - least) * wide,
+            start=(low - least) * wide,
+            width=(high - low) * wide,
         )
         for policy, requests, people, low, high in rows
     ]
     return sorted(made, key=lambda bar: -bar.mean)
+
+
+def scale(made: Sequence[Bar]) -> tuple[float, float]:
+    """The rewards at both ends of the bars' chart; 0 is one of them, or between."""
+    ends = [0.0, *(bar.mean for bar in made)]
+    ends += [end for bar in made for end in (bar.low, bar.high) if end is not None]
+    return min(ends), max(ends)

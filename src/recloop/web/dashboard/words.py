@@ -21,7 +21,7 @@ def moment_iso(ts: int) -> str:
 def short(number: float) -> str:
     """Three digits; whole numbers from 100 on."""
     if not math.isfinite(number):
-        return "?" if math.isnan(number) else "∞" if number > 0 else "-∞"
+        return "–" if math.isnan(number) else "∞" if number > 0 else "-∞"
     if abs(number) >= 100 or float(number).is_integer():
         return f"{number:,.0f}"
     text = f"{number:.3g}"

@@ -7,6 +7,7 @@ may choose, read and erase what is known under it.
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from starlette.concurrency import run_in_threadpool
@@ -22,7 +23,7 @@ from recloop.store.person import export, note_access
 from recloop.store.vault import Vault
 from recloop.web.shop import cookies
 from recloop.web.shop.frame import Frame, to
-from recloop.web.shop.guest import Guest
+from recloop.web.shop.guest import Guest, stranger
 
 THEMSELVES = "the person, in the shop"  # in the access log
 PLACES = {"home": "/", "privacy": "/privacy?saved"}
@@ -106,6 +107,6 @@ class Consent:
 
         receipt = await run_in_threadpool(erase)
         self._frame.gateway.door.heed([guest.name])
-        answer = self._frame.page("erased.html", guest, receipt=receipt)
+        answer = self._frame.page("erased.html", replace(stranger(request), cart=()), receipt=receipt)
         cookies.drop(answer, *(name for name in cookies.TOLD if name != cookies.LANGUAGE_COOKIE))
         return answer

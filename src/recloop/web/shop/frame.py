@@ -48,14 +48,26 @@ class Frame:
         return Route(path, answer)
 
     def takes(self, path: str, handler: Form) -> Route:
-        """A form, which must come from a page of ours. Of a field that comes twice the last holds."""
+        """A form, which must come from a page of ours. Of a field that comes twice the last holds.
 
-        async def answer(request: Request) -> Response:
+        What is wrong with it is told to a browser as a page, to a program as a ``Refusal``.
+        """
+
+        async def take(request: Request) -> Response:
             form = await form_of(request)
             try:
                 return await handler(request, await guest_of(request, self.gateway.door), form)
             except (SQLAlchemyError, StoreError) as error:
                 raise Problem(503, "this could not be stored: try again", later=True) from error
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await take(request)
+            except Problem as problem:
+                if "text/html" not in request.headers.get("accept", ""):
+                    raise
+                name = "busy.html" if problem.status_code in LATER else "sorry.html"
+                return self.page(name, stranger(request), problem.status_code)
 
         return Route(path, answer, methods=["POST"])
 

@@ -20,6 +20,13 @@ WORDS: dict[str, tuple[str, str]] = {
         "The shop is busy. Please load the page again in a moment.",
         "지금은 이용이 많아요. 잠시 후 다시 열어 주세요.",
     ),
+    "sorry_title": ("That did not work", "처리하지 못했어요"),
+    "sorry": (
+        "Nothing was changed. The page may be old, or the item no longer offered: go back, load the page"
+        " again and try once more.",
+        "아무것도 바뀌지 않았어요. 오래된 페이지이거나 더 이상 제공하지 않는 항목일 수 있으니, 이전 페이지를"
+        " 새로 고친 뒤 다시 시도해 주세요.",
+    ),
     "back_home": ("To the start page", "처음으로"),
     # consent
     "consent_title": ("First, your choice", "먼저 선택해 주세요"),
@@ -130,6 +137,16 @@ WORDS: dict[str, tuple[str, str]] = {
     "to_privacy": ("Change that", "바꾸기"),
     # cart and order
     "cart_empty": ("Your cart is empty.", "장바구니가 비어 있어요."),
+    "sold_out": ("It will not be part of the order.", "주문에서 빠집니다."),
+    "cart_changed": (
+        "Nothing was ordered: the cart, or what is in it, has changed meanwhile. Please look, and order"
+        " again.",
+        "아직 주문하지 않았어요. 그 사이 장바구니나 재능의 내용이 바뀌었으니 확인한 뒤 다시 주문해 주세요.",
+    ),
+    "cart_full": (
+        "A cart holds {most} items: order some of them, or remove one first.",
+        "장바구니에는 {most}개까지 담을 수 있어요. 먼저 주문하시거나 하나를 빼 주세요.",
+    ),
     "remove": ("Remove", "빼기"),
     "remove_what": ("Remove {title}", "{title} 빼기"),
     "total": ("Total", "합계"),

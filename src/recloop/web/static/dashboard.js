@@ -71,6 +71,7 @@ function offer() {
     button.disabled = false;
   }
   byId("idle").hidden = may.length > 0;
+  byId("fields").hidden = may.length === 0;
 }
 
 function answer(text, bad) {
