@@ -117,7 +117,7 @@ def test_without_a_watermark_the_stage_says_what_makes_it(engine):
 
 def test_a_log_without_impressions_says_how_they_come_in(engine):
     append(engine, acts=[Event(event_id="x", user_id="u", item_id="i0", kind="click", ts=1)])
-    with pytest.raises(SystemExit, match="recloop import impressions FILE(.|\n)*recloop import organic FILE"):
+    with pytest.raises(SystemExit, match=r"recloop import impressions FILE(.|\n)*import organic FILE"):
         collect.main()
 
 
