@@ -24,6 +24,7 @@ def test_the_shipped_params_are_valid():
         ("shadow_share: 0.2 ", "shadow_share: 0.0 ", "shadow_requests never come"),
         ("ab_share: 0.0", "ab_share: 0.3", "ab_share must be above canary_share"),
         ("ab_share: 0.0", "ab_share: 1.0", "below 1"),
+        ("zone: UTC", "zone: Asia/Soul", "watch.zone: .*no time zone"),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path, old, new, named):

@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -127,6 +129,20 @@ def test_few_people_say_nothing():
     assert seasonal(known, newest + BUCKET_US - 1) == []
     known |= {newest - place * BUCKET_US: {"sex": {"F": LEAST // 6 + 1}} for place in range(6)}
     assert [one.drift.drifted for one in seasonal(known, newest + BUCKET_US - 1)] == [True]
+
+
+@pytest.mark.parametrize(("zone", "drifted"), [("Asia/Seoul", False), ("UTC", True)])
+def test_a_weekend_is_that_of_the_people(zone, drifted):
+    """Six in the morning of a Saturday in Seoul is a Friday's evening in UTC; the store knows six days."""
+    seoul = ZoneInfo("Asia/Seoul")
+    sunday = int(datetime(2026, 6, 7, tzinfo=seoul).timestamp()) * 1_000_000
+    known = {}
+    for bucket in range(6 * 144 + 7 * 6):
+        ts = sunday + bucket * BUCKET_US
+        weekend = datetime.fromtimestamp(ts / 1e6, seoul).weekday() >= 5
+        known[ts] = {"device": {"phone": 35, "desktop": 5} if weekend else {"phone": 5, "desktop": 35}}
+    (one,) = seasonal(known, max(known) + BUCKET_US - 1, zone)
+    assert (one.reference, one.drift.drifted) == ("same hour of the day", drifted)
 
 
 def test_what_a_new_policy_does_is_not_held_against_the_old_one():

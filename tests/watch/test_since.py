@@ -137,7 +137,7 @@ def test_the_dashboard_and_the_alerts_say_the_same(engine):
     come(engine, "a", 400, item=lambda n: f"i{n % 2}")
     mark = trained(engine)
     come(engine, "b", 300, item=lambda n: "i0")
-    shown = {(one.drift.feature, one.policy): one.drift for one in drifts(engine, Path(MARK))}
+    shown = {(one.drift.feature, one.policy): one.drift for one in drifts(engine, Path(MARK), "UTC")}
     told = gauges(engine, load_params(PARAMS), NOW)
     assert shown == {(one.drift.feature, one.policy): one.drift for one in since_training(engine, mark)}
     for labels, distance in told["recloop_drift_distance"].items():

@@ -4,8 +4,9 @@ import io
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -268,10 +269,19 @@ class PrivacyParams(Section):
     keep_days: KeepDaysParams
 
 
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone such as Asia/Seoul or UTC") from error
+    return name
+
+
 class WatchParams(Section):
     availability: Annotated[float, Field(gt=0, lt=1)] = 0.995
     in_time: Annotated[float, Field(gt=0, lt=1)] = 0.99
     retrain_hours: PositiveFloat = 20.0
+    zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
 
 
 class Params(Section):

@@ -74,7 +74,7 @@ def gauges(
     found: dict[str, Values] = {name: {} for name in GAUGES}
     trained = Watermark.load(MARK) if MARK.exists() else None
     seen = look(engine, params, trained, memory) if trained else None
-    drifts = seasonal(digested(engine, now - KEPT_US, now), now)
+    drifts = seasonal(digested(engine, now - KEPT_US, now), now, params.watch.zone)
     if trained is not None:
         drifts += [one for one in memory.drifts(engine, trained.impressions, now) if one.people >= ENOUGH]
     if seen is not None and seen.requests >= ENOUGH:

@@ -10,7 +10,10 @@ a change for good is reported for a day, and from then on by the distance from w
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from recloop.experiments.drift import Drift, counts_drift, mix_drift, steps_drift
 from recloop.watch.digest import BUCKET_US, DAY_US, HOUR_US, Counts
@@ -57,8 +60,11 @@ class Found:
         return min(self.drift.reference, self.drift.recent)
 
 
-def seasonal(digests: Mapping[int, Counts], now: int) -> list[Found]:
-    """Every feature of the hour until ``now`` that can be compared; digests as ``digested`` gives them."""
+def seasonal(digests: Mapping[int, Counts], now: int, zone: str = "UTC") -> list[Found]:
+    """Every feature of the hour until ``now`` that can be compared; digests as ``digested`` gives them.
+
+    ``zone``: whose Saturdays and Sundays are a weekend, such as ``Asia/Seoul``.
+    """
     newest = now // BUCKET_US * BUCKET_US
     window = [newest - place * BUCKET_US for place in range(WINDOW)]
     recent = _pooled(digests, window)
@@ -68,7 +74,7 @@ def seasonal(digests: Mapping[int, Counts], now: int) -> list[Found]:
         kind, compare = HOW[feature]
         against = [
             (reference, before)
-            for reference, starts in _references(digests, window, bool(policy))
+            for reference, starts in _references(digests, window, bool(policy), zone)
             if (before := _summed(digests, starts, name)).total() >= LEAST
         ]
         if not against or values.total() < LEAST:
@@ -86,20 +92,21 @@ def seasonal(digests: Mapping[int, Counts], now: int) -> list[Found]:
 
 
 def _references(
-    digests: Mapping[int, Counts], window: list[int], of_policy: bool
+    digests: Mapping[int, Counts], window: list[int], of_policy: bool, zone: str
 ) -> Iterator[tuple[str, list[int]]]:
     """What to compare with, best first."""
     yield "same hour of the week", [ts - 7 * week * DAY_US for ts in window for week in range(1, WEEKS + 1)]
     past = [(ts, ts - day * DAY_US) for ts in window for day in range(1, DAYS + 1)]
-    yield "same hour of the day", [then for ts, then in past if _weekend(then) == _weekend(ts)]
+    yield "same hour of the day", [then for ts, then in past if _weekend(then, zone) == _weekend(ts, zone)]
     if of_policy:
         oldest = window[-1]
         yield YOUNG, [ts for ts in digests if oldest - 12 * HOUR_US <= ts < oldest]
 
 
-def _weekend(ts: int) -> bool:
-    """Saturday or Sunday, UTC; 1970 began on a Thursday."""
-    return (ts // DAY_US + 3) % 7 >= 5
+@lru_cache(5000)  # about as many as there are ten minutes in the last days
+def _weekend(ts: int, zone: str) -> bool:
+    """Saturday or Sunday."""
+    return datetime.fromtimestamp(ts // 1_000_000, ZoneInfo(zone)).weekday() >= 5
 
 
 def _pooled(digests: Mapping[int, Counts], starts: list[int]) -> dict[str, Counter]:

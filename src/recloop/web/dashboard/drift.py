@@ -11,13 +11,13 @@ from recloop.watch.season import Found, seasonal
 from recloop.watch.since import since_training
 
 
-def drifts(engine: Engine, mark: Path) -> list[Found]:
+def drifts(engine: Engine, mark: Path, zone: str) -> list[Found]:
     """What differs from before the last training, and of the last hour from the hours that are like it.
 
-    Most drifted first. ``mark``: the file of the watermark of the last training.
+    Most drifted first. ``mark``: the file of the watermark of the last training; ``zone``: of the weekends.
     """
     now = now_us()
-    found = seasonal(digested(engine, now - KEPT_US, now), now)
+    found = seasonal(digested(engine, now - KEPT_US, now), now, zone)
     try:
         trained = Watermark.load(mark).impressions
     except (OSError, ValueError, TypeError):

@@ -71,7 +71,7 @@ def panels(gateway: Gateway, home: Path, traffic: Traffic) -> list[Panel]:
         Panel("model", 60, model, slow=True),
         Panel("experiments", 20, tested, slow=True),
         Panel("learning", 10, lambda: last_training(REPORTS)),
-        Panel("drift", 60, lambda: drifts(engine, MARK), slow=True),
+        Panel("drift", 60, lambda: drifts(engine, MARK, params.watch.zone), slow=True),
         Panel("quarantine", 10, lambda: (count_held(engine), held(engine, 5)), slow=True),
         Panel("said", 20, lambda: said(engine), slow=True),
         Panel("versions", 10, lambda: (lineages(engine)[:NEWEST], data_versions(home)[: -NEWEST - 1 : -1])),
