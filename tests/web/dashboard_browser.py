@@ -186,15 +186,15 @@ def faults(page: Page) -> list[str]:
     ]
 
 
-def sticking_out(page: Page) -> list[str]:
-    """What is wider than its place: the page, a table than its wrapper, or a text that is cut off."""
+def sticking_out(page: Page, but: str = "svg") -> list[str]:
+    """What is wider than its place: the page, a table than its wrapper, a cut-off text; not ``but``."""
     return page.evaluate(
-        """() => {
+        """but => {
           const found = [], root = document.documentElement, most = root.clientWidth;
           if (root.scrollWidth > most) found.push(`page ${root.scrollWidth} > ${most}`);
           for (const one of document.querySelectorAll("body *")) {
             const style = getComputedStyle(one), box = one.getBoundingClientRect();
-            if (one.clientWidth <= 1 || one.closest("svg, .unseen, .hidden, .scroll > table thead")) continue;
+            if (one.clientWidth <= 1 || one.closest(`${but}, svg, .unseen, .hidden, thead`)) continue;
             const hides = style.overflowX !== "visible" && one.tagName !== "INPUT";
             if (hides && one.scrollWidth > one.clientWidth + 1)
               found.push(`${one.tagName}.${one.className} ${one.scrollWidth} > ${one.clientWidth}`);
@@ -202,7 +202,8 @@ def sticking_out(page: Page) -> list[str]:
               found.push(`${one.tagName}.${one.className} ends at ${Math.round(box.right)}`);
           }
           return found;
-        }"""
+        }""",
+        but,
     )
 
 

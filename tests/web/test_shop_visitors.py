@@ -13,6 +13,7 @@ from recloop.store.tables import consents, events, exposures, impressions, perso
 from recloop.web.shop.texts import TEXTS
 from tests.delivery.live import until
 from tests.serving.conftest import folder  # noqa: F401
+from tests.web.dashboard_browser import sticking_out
 from tests.web.shop_browser import DESKTOP, NEEDS_CHROMIUM, PHONE, Shop, chromium, visit  # noqa: F401
 
 NASTY = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'"
@@ -242,6 +243,43 @@ def test_no_page_is_wider_than_the_screen(shop, chromium, width):  # noqa: F811
                 page.goto(f"{shop.url}{path}")
                 wide, here = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
                 assert wide <= here, (path, language)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "ko-KR"])
+def test_no_text_is_cut_off_however_narrow_or_large(shop, chromium, language):  # noqa: F811
+    with visit(chromium, language) as page:
+        agree(page, shop, "service", "personalisation")
+        page.goto(f"{shop.url}/talent/t00003")
+        go(page, page.locator("form[action='/cart'] button"))
+        for path in (*PAGES, "/search?q=" + "veryLongWord" * 16, "/why?request=r&item=i0"):
+            page.goto(f"{shop.url}{path}")
+            for width in (360, 390, 768):
+                page.set_viewport_size({"width": width, "height": 844})
+                for size in ("", "200%") if width < 400 else ("",):
+                    page.evaluate("size => { document.documentElement.style.fontSize = size }", size)
+                    assert "\n".join(sticking_out(page, ".chips")) == "", (path, width, size)
+
+
+def test_a_buyer_with_two_tabs_and_the_back_button_orders_once_and_what_they_saw(shop, chromium):  # noqa: F811
+    with visit(chromium) as page:
+        person = agree(page, shop, "service")
+        page.goto(f"{shop.url}/talent/t00004")
+        go(page, page.get_by_role("button", name=SAY["add"]))
+        tab = page.context.new_page()
+        tab.goto(f"{shop.url}/talent/t00005")
+        go(tab, tab.get_by_role("button", name=SAY["add"]))
+        go(page, page.get_by_role("button", name=SAY["order"]))
+        expect(page.get_by_role("alert")).to_have_text(SAY["cart_changed"])
+        assert page.locator(".line").count() == 2
+        page.get_by_role("button", name=SAY["order"]).dblclick(no_wait_after=True)
+        page.get_by_role("heading", name=SAY["ordered_title"]).wait_for()
+        page.go_back()
+        expect(page.get_by_text(SAY["cart_empty"])).to_be_visible()
+        tab.goto(f"{shop.url}/cart")
+        expect(tab.get_by_text(SAY["cart_empty"])).to_be_visible()
+        found = [act.item_id for act in rows(shop, events, person) if act.kind == "purchase"]
+        assert sorted(found) == ["t00004", "t00005"]
 
 
 def test_the_keyboard_finds_the_content_first(shop, chromium):  # noqa: F811
