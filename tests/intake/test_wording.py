@@ -33,6 +33,8 @@ MAKERS = [
 ]
 AT_A_TERMINAL = {"replay.py", "rows.py", "match.py", "relink.py"}  # whoever replays or imports reads English
 SAMPLE = "31"
+# what a function that is looked at too says, and a file that cannot be read, which is told at a terminal
+ELSEWHERE = re.compile(r"(\S+: )?31|cannot read .*")
 KINDS = {"str": "string", "tagged-union": "union_tag", "function-after": "value_error"}
 ALWAYS = {"missing", "extra_forbidden", "invalid_key", "value_error", "finite_number"}
 
@@ -83,6 +85,9 @@ def reasons_in(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "why":
             yield text_of(node.value)
+        if isinstance(node, ast.FunctionDef) and node.name == "unwelcome":
+            said = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+            yield from (text for text in said if " " in text and text != ast.get_docstring(node))
         if isinstance(node, ast.Call):
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             place = {"Unfit": 0, "ValueError": 0, "refuse": 1, "Refusal": 0}.get(name)
@@ -91,7 +96,11 @@ def reasons_in(path):
 
 
 REASONS = {
-    text: path.name for path in MAKERS if path.name not in AT_A_TERMINAL for text in reasons_in(path) if text
+    text: path.name
+    for path in MAKERS
+    if path.name not in AT_A_TERMINAL
+    for text in reasons_in(path)
+    if text and not ELSEWHERE.fullmatch(text)
 }
 
 

@@ -41,6 +41,14 @@ OURS = (
     Pair("{minutes} minutes old, {most} at most", "{minutes}분 지났습니다. {most}분까지 허용됩니다"),
     Pair("one without the other", "둘 가운데 하나만 있습니다"),
     Pair("a reading says nothing", "측정값이 없습니다"),
+    Pair(
+        "a place: send it as the reading of a sensor, of which a cell is kept",
+        "장소는 칸만 남기는 센서 측정값으로 보내 주세요",
+    ),
+    # files of one's own
+    Pair("a row is a JSON object, not {kind}", "행은 JSON 객체여야 합니다({kind}이(가) 왔습니다)"),
+    Pair("{seconds} s ahead of this machine's clock", "이 컴퓨터의 시계보다 {seconds}초 앞섭니다"),
+    Pair("the request has another {fields} there", "이 요청의 그 자리에는 다른 내용({fields})이 있습니다"),
     # consents
     Pair(
         "{version}, but the terms' is {present}",
