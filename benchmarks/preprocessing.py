@@ -7,6 +7,7 @@ reading the log and writing as many bytes as the result has.
 """
 
 import multiprocessing
+import shutil
 import tempfile
 import time
 import timeit
@@ -102,7 +103,8 @@ def write_log(folder: Path, events: int, seed: int = 0) -> None:
 
 
 def apart(build: Build, valid: Path, out: Path) -> tuple[float, float]:
-    """Seconds and peak GB of one run in a process of its own."""
+    """Seconds and peak GB of one run in a process of its own, into a new folder as DVC gives it."""
+    shutil.rmtree(out, ignore_errors=True)
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_measured, args=(there, build, valid, out))
