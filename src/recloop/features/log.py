@@ -20,7 +20,7 @@ CHUNK = 20_000  # acts that look for their place in a slate at once
 NEVER = np.iinfo(np.int64).max
 KINDS = ("view", "click", "cart", "purchase", "dismiss", "rating")
 CLICK, RATING = KINDS.index("click"), KINDS.index("rating")
-GOOD = np.isin(KINDS, ("click", "cart", "purchase"))
+GOOD = np.isin(KINDS, ("click", "cart", "purchase")).astype(np.uint8)
 
 
 class _Rows:
@@ -106,9 +106,11 @@ class Reader:
         item = _place("item_id", self.items).fill_null(len(self.items))
         device = _place("device", self.devices)
         ids, rows = self._rows("impressions", people, "position", "propensity", item, device)
-        if ids.n_unique() < len(ids) or (np.diff(rows["position"])[~rows["starts"][1:]] < 0).any():
+        hashes, position = np.sort(ids.hash().to_numpy()), rows["position"]
+        back = (position[1:] < position[:-1]) & ~rows["starts"][1:]
+        if back.any() or (hashes[1:] == hashes[:-1]).any():  # requests out of order or, it seems, apart
             number = ids.rank("dense").to_numpy()[np.cumsum(rows["starts"]) - 1]
-            together = np.lexsort((rows["position"], number))
+            together = np.lexsort((position, number))
             rows = {name: array[together] for name, array in rows.items()}
             ids, rows["starts"] = ids.unique().sort(), np.diff(number[together], prepend=0) > 0
         begins = np.flatnonzero(rows["starts"])
@@ -138,7 +140,7 @@ class Reader:
             if (row < 0).any():
                 rows, row = rows.filter(pl.Series(row >= 0)), row[row >= 0]
             asked = rows["request_id"]
-            starts = asked.ne_missing(asked.shift(1, fill_value=last))
+            starts = (asked != asked.shift(1, fill_value=last)).fill_null(True)
             ids.append(asked.filter(starts))
             last = asked[-1] if len(asked) else last
             rows = rows.drop("user_id", "request_id").with_columns(starts=starts, row=row)
@@ -156,20 +158,21 @@ class Reader:
         kind = kind.fill_null(RATING).cast(pl.Int8).alias("kind")
         ids, acts = self._rows("events", people, _place("item_id", self.items).fill_null(-1), kind)
         wanted = np.flatnonzero((acts["kind"] == CLICK) & (acts["item_id"] >= 0))
-        row, ts = acts.pop("row")[wanted], acts["ts"][wanted]
+        row, item, ts = (acts[name].take(wanted) for name in ("row", "item_id", "ts"))
         if (order := _order(row, ts)) is None:
             theirs = pl.col("user_id").is_in(people["user_id"].implode())
             names = scan(self.valid, "events").filter(theirs).select("event_id").collect()["event_id"]
             order = np.lexsort((names.gather(wanted).rank("ordinal").to_numpy(), ts, row))
-        return ids, acts, Positive(row[order], acts["item_id"][wanted[order]], ts[order])
+        del acts["row"]
+        return ids, acts, Positive(row.take(order), item.take(order), ts.take(order))
 
     def _feedback(
         self, slate: np.ndarray, request: np.ndarray, item_id: np.ndarray, kind: np.ndarray, ts: np.ndarray
     ) -> dict[str, np.ndarray]:
         """``clicked`` and ``reward``: each act finds its place in the slate, or counts for nothing."""
         requests, width = slate.shape
-        met, good = np.full(slate.size, NEVER), np.zeros(slate.size, bool)
-        counts = np.zeros(requests * len(KINDS), np.int64)  # counted, then weighed: no matter in which order
+        met, good = np.full(slate.size, NEVER), np.zeros(slate.size, np.uint8)
+        counts = np.zeros((len(KINDS), requests), np.int64)  # then weighed, so that their order is no matter
         for start in range(0, len(request), CHUNK):
             part = slice(start, start + CHUNK)
             asked, acted, when = request[part].astype(np.int64), kind[part], ts[part]
@@ -181,14 +184,15 @@ class Reader:
                 asked, acted, when, place = (array[named] for array in (asked, acted, when, place))
             cell = asked * width + place
             np.minimum.at(met, cell, when)
-            good[cell[GOOD[acted]]] = True
-            np.add.at(counts, asked * len(KINDS) + acted, 1)
+            np.maximum.at(good, cell, GOOD.take(acted))
+            np.add.at(counts.ravel(), acted * np.int64(requests) + asked, 1)
         reward = np.zeros(requests)
-        for name, count in zip(KINDS[:RATING], counts.reshape(requests, -1).T, strict=False):
+        for name, count in zip(KINDS[:RATING], counts, strict=False):
             reward += getattr(self.reward, name) * count
-        met[~good] = NEVER
+        np.copyto(met, NEVER, where=good == 0)
         clicked = met.reshape(slate.shape).argmin(1)
-        return {"clicked": np.where(good.reshape(slate.shape).any(1), clicked, -1), "reward": reward}
+        clicked[good.take(np.arange(requests) * width + clicked) == 0] = -1
+        return {"clicked": clicked, "reward": reward}
 
 
 def join(parts: Iterable[tuple[Requests, Positive]], pad: int) -> tuple[Requests, Positive]:
@@ -228,8 +232,7 @@ def _places(ids: pl.Series, starts: np.ndarray, known: pl.Series) -> np.ndarray:
     """int32: the place of each row's request, -1 for none."""
     places = pl.DataFrame({"id": known, "place": np.arange(len(known), dtype=np.int32)})
     found = pl.DataFrame({"id": ids}).join(places, on="id", how="left", maintain_order="left")["place"]
-    numbers = np.append(np.int32(-1), found.fill_null(-1).to_numpy())  # nulls that begin the log are no start
-    return numbers[np.cumsum(starts, dtype=np.int32)]
+    return found.fill_null(-1).to_numpy().repeat(np.diff(np.flatnonzero(starts), append=len(starts)))
 
 
 def _spread(begins: np.ndarray, values: np.ndarray, fill: float) -> np.ndarray:
