@@ -2,11 +2,12 @@
 
 Both read the same clean Parquet files (a fifth as many requests as events, slates of five, 50 events per
 person, 20,000 items) and leave the same files; every array is compared, and a difference ends the benchmark.
-Each run is a process of its own, whose peak memory is its own; starting Python is not counted. The limit is
-reading the log and writing as many bytes as the result has.
+Each run is a process of its own, whose peak memory is its own, and writes into a new folder; starting Python
+is not counted. The limit is reading the log and writing as many bytes as the result has.
 """
 
 import multiprocessing
+import shutil
 import tempfile
 import time
 import timeit
@@ -102,7 +103,8 @@ def write_log(folder: Path, events: int, seed: int = 0) -> None:
 
 
 def apart(build: Build, valid: Path, out: Path) -> tuple[float, float]:
-    """Seconds and peak GB of one run in a process of its own."""
+    """Seconds and peak GB of one run in a process of its own, into a new folder, as DVC runs a stage."""
+    shutil.rmtree(out, ignore_errors=True)
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_measured, args=(there, build, valid, out))

@@ -8,6 +8,8 @@ import pytest
 from benchmarks.pandas_features import build_on_pandas
 from benchmarks.preprocessing import compare, write_log
 from pipelines import preprocess
+from recloop.features import log as reading
+from recloop.features import steps
 from recloop.features.build import build_features
 from recloop.settings import load_params
 from recloop.settings.params import FeatureParams, RewardParams, TargetEncodingParams, TextParams
@@ -65,6 +67,15 @@ def test_the_stage_on_ray_leaves_the_same_bytes(log, tmp_path, monkeypatch):
     same(tmp_path / "on_ray" / "data" / "features", tmp_path / "alone" / "data" / "features")
     reports = [(tmp_path / name / "reports" / "features.json").read_text() for name in ("alone", "on_ray")]
     assert reports[0] == reports[1]
+
+
+def test_how_much_is_read_and_written_at_once_changes_no_byte(log, alone, tmp_path, monkeypatch):
+    for module, name, rows in ((reading, "BATCH", 333), (reading, "CHUNK", 100), (steps, "CHUNK", 77)):
+        monkeypatch.setattr(module, name, rows)
+    for workers in (0, 3):
+        out = tmp_path / str(workers)
+        build_features(log, out, changed(num_workers=workers), REWARD)
+        same(out, alone)
 
 
 def test_a_log_out_of_order_in_several_files_gives_the_same_bytes(log, alone, tmp_path):

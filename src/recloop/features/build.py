@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ from recloop.features.log import Positive, Reader, Requests
 from recloop.features.people import People
 from recloop.features.select import describe, judge_columns
 from recloop.features.spec import FeatureSpec
-from recloop.features.steps import Acts, Catalogue, write_arrays
+from recloop.features.steps import Acts, Catalogue, write_steps
 from recloop.settings.params import FeatureParams, RewardParams
 
 SHARD_ROWS = 12_000_000  # impressions of the people whose requests are joined at once
-CHUNK = 50_000  # requests whose history is found at once
 Spread = Callable[[Reader, list[pl.DataFrame]], Iterable[tuple[Requests, Positive]]]
 
 
@@ -84,8 +83,8 @@ def build_features(
         mine.save(out / f"{name}_acts.npz")
         part = requests.of(first, end)
         session, done = _sessions(part, params)
-        rows = _steps(part, mine, profiles[first:end], devices.to_list(), spec, session, done)
-        write_arrays(out / f"{name}.npz", rows)
+        steps = _steps(part, mine, profiles[first:end], devices.to_list(), spec, session, done)
+        write_steps(out / f"{name}.npz", len(session), steps)
         figures[f"{name}_requests"] = len(session)
         if name == "train":
             figures["train_sessions"] = int(session[-1]) + 1
@@ -159,40 +158,41 @@ def _steps(
     spec: FeatureSpec,
     session: np.ndarray,
     done: np.ndarray,
-) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of ``Steps``, in its order."""
-    user, width = log.row.astype(np.int64), int((log.position >= 0).any(0).sum())
-    yield "user", user
-    yield "session", session
-    yield "ts", log.ts
-    yield "profile", profiles[user]
-    yield "context", spec.contexts(devices, log.ts, log.device)
-    yield "history", _history(acts, user, log.ts, spec)
-    yield "slate", log.slate[:, :width].astype(np.int64)
-    yield "propensity", log.propensity[:, :width]
-    yield "position", log.position[:, :width].astype(np.int64)
-    yield "clicked", log.clicked
-    yield "reward", log.reward.astype(np.float32)
-    yield "done", done
+) -> dict[str, Callable[[slice], np.ndarray]]:
+    """The arrays of ``Steps``, in its order: what some rows of them are."""
+    width = int((log.position >= 0).any(0).sum())
+    return {
+        "user": lambda part: log.row[part].astype(np.int64),
+        "session": lambda part: session[part],
+        "ts": lambda part: log.ts[part],
+        "profile": lambda part: profiles[log.row[part]],
+        "context": lambda part: spec.contexts(devices, log.ts[part], log.device[part]),
+        "history": _history(acts, log.row, log.ts, spec),
+        "slate": lambda part: log.slate[part, :width].astype(np.int64),
+        "propensity": lambda part: log.propensity[part, :width],
+        "position": lambda part: log.position[part, :width].astype(np.int64),
+        "clicked": lambda part: log.clicked[part],
+        "reward": lambda part: log.reward[part].astype(np.float32),
+        "done": lambda part: done[part],
+    }
 
 
-def _history(acts: Acts, user: np.ndarray, ts: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+def _history(
+    acts: Acts, user: np.ndarray, ts: np.ndarray, spec: FeatureSpec
+) -> Callable[[slice], np.ndarray]:
     """int64 (R, H): the newest acts before each request, found by one binary search over (user, time)."""
-    pad = len(spec.item_ids)
     first = min(ts.min(), acts.ts.min(initial=ts.min()))
     when, then = ts - first, acts.ts - first
     width = int(max(when.max(), then.max(initial=0))) + 1
     if width * (int(user.max()) + 1) >= 2**63:  # ranks of the moments are smaller than the moments
         moments = np.unique(np.concatenate([when, then]))
         when, then, width = np.searchsorted(moments, when), np.searchsorted(moments, then), len(moments)
-    act_keys = acts.user * width + then
-    end = np.searchsorted(act_keys, user * width + when, side="left")
-    start = np.searchsorted(act_keys, user * width, side="left")
-    items = np.append(acts.item, pad)
-    history = np.empty((len(user), spec.history), np.int64)
-    back = np.arange(1, spec.history + 1)
-    for first in range(0, len(user), CHUNK):
-        part = slice(first, first + CHUNK)
-        at = end[part, None] - back
-        history[part] = items[np.where(at >= start[part, None], at, -1)]
-    return history
+    keys, items = acts.user * np.int64(width) + then, np.append(acts.item, len(spec.item_ids))
+
+    def some(part: slice) -> np.ndarray:
+        begin = user[part].astype(np.int64) * width
+        start, end = np.searchsorted(keys, begin), np.searchsorted(keys, begin + when[part])
+        at = end[:, None] - np.arange(1, spec.history + 1)
+        return items[np.where(at >= start[:, None], at, -1)]
+
+    return some

@@ -8,18 +8,19 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import polars as pl
 
 from recloop.settings.params import RewardParams
 
+BATCH = 1_000_000  # rows that are read at once
 CHUNK = 20_000  # acts that look for their place in a slate at once
 NEVER = np.iinfo(np.int64).max
 KINDS = ("view", "click", "cart", "purchase", "dismiss", "rating")
 CLICK, RATING = KINDS.index("click"), KINDS.index("rating")
-GOOD = np.isin(KINDS, ("click", "cart", "purchase"))
+GOOD = np.isin(KINDS, ("click", "cart", "purchase")).astype(np.uint8)
 
 
 class _Rows:
@@ -92,90 +93,106 @@ class Reader:
         """``people``: their ``user_id`` and ``row``, which ascends."""
         with ThreadPoolExecutor(1) as beside:
             reading = beside.submit(self._acts, people)
-            requests, places = self._requests(people)
-            acts, positive = reading.result()
-        clicked, reward = self._feedback(requests["slate"], _places(acts.pop("request_id"), places), **acts)
-        return Requests(**requests, clicked=clicked, reward=reward), positive
+            shown, ids, order = self._requests(people)
+            named, acts, positive = reading.result()
+            ordered = {name: beside.submit(array.take, order, 0) for name, array in shown.items()}
+            acts["request"] = _places(named, acts.pop("starts"), ids)
+            done = self._feedback(shown["slate"], **acts)
+        requests = {name: taken.result() for name, taken in ordered.items()}
+        return Requests(**requests, **{name: array.take(order) for name, array in done.items()}), positive
 
-    def _requests(self, people: pl.DataFrame) -> tuple[dict[str, np.ndarray], pl.DataFrame]:
-        """The arrays that say what was shown; and the ``place`` of each ``request_id`` in them."""
+    def _requests(self, people: pl.DataFrame) -> tuple[dict[str, np.ndarray], pl.Series, np.ndarray]:
+        """What was shown, as the log has it, since neighbours are used together; ids; and their order."""
         item = _place("item_id", self.items).fill_null(len(self.items))
         device = _place("device", self.devices)
-        shown = self._rows("impressions", people, "request_id", "position", "propensity", item, device)
-        if (begins := _begins(shown)) is None:
-            begins = _begins(shown := shown.sort("request_id", "position"))
-            assert begins is not None
-        ids = shown["request_id"].gather(begins)
-        columns = {name: shown[name].to_numpy() for name in shown.columns if name != "request_id"}
-        del shown
-        row = people["row"].to_numpy()[columns.pop("user_id")[begins]]
-        device, ts = columns.pop("device")[begins], columns.pop("ts")
-        first = np.minimum.reduceat(ts, begins)
-        if (order := _order(row, first)) is None:
-            order = np.lexsort((ids.rank("ordinal").to_numpy(), first, row))
-        lengths = np.diff(begins, append=len(ts))
-        place = np.empty(len(order), np.int32)
-        place[order] = np.arange(len(order), dtype=np.int32)
-        shape = (len(order), int(lengths.max()))
-        at = np.repeat(place * np.int64(shape[1]) - begins, lengths) + np.arange(len(ts))
-        arrays = {
-            "row": row[order],
-            "ts": first[order],
-            "device": device[order],
-            "slate": _spread(shape, at, columns["item_id"], len(self.items)),
-            "propensity": _spread(shape, at, columns["propensity"], np.nan),
-            "position": _spread(shape, at, columns["position"], -1),
-        }
-        return arrays, pl.DataFrame({"request_id": ids, "place": place})
+        ids, rows = self._rows("impressions", people, "position", "propensity", item, device)
+        hashes, position = np.sort(ids.hash().to_numpy()), rows["position"]
+        back = (position[1:] < position[:-1]) & ~rows["starts"][1:]
+        if back.any() or (hashes[1:] == hashes[:-1]).any():  # requests out of order or, it seems, apart
+            number = ids.rank("dense").to_numpy()[np.cumsum(rows["starts"]) - 1]
+            together = np.lexsort((position, number))
+            rows = {name: array[together] for name, array in rows.items()}
+            ids, rows["starts"] = ids.unique().sort(), np.diff(number[together], prepend=0) > 0
+        begins = np.flatnonzero(rows["starts"])
+        row, ts = rows["row"][begins], np.minimum.reduceat(rows["ts"], begins)
+        if (order := _order(row, ts)) is None:
+            order = np.lexsort((ids.rank("ordinal").to_numpy(), ts, row))
+        fills = {"item_id": len(self.items), "propensity": np.nan, "position": -1}
+        slate, propensity, position = (_spread(begins, rows[name], fill) for name, fill in fills.items())
+        shown = {"slate": slate, "propensity": propensity, "position": position}
+        return {"row": row, "ts": ts, "device": rows["device"][begins]} | shown, ids, order
 
-    def _rows(self, table: str, people: pl.DataFrame, *columns: str | pl.Expr) -> pl.DataFrame:
-        """Of these people, ``user_id`` being a place; words become numbers before rows are gathered."""
-        user = _place("user_id", people["user_id"])
-        found = scan(self.valid, table).select(user, *columns, pl.col("ts").dt.epoch("us"))
-        return found.drop_nulls("user_id").collect(engine="streaming")
+    def _rows(
+        self, table: str, people: pl.DataFrame, *columns: str | pl.Expr
+    ) -> tuple[pl.Series, dict[str, np.ndarray]]:
+        """The ``request_id`` of each run of these people's rows; and ``starts``, ``row``, ``ts``, columns."""
+        found, user = scan(self.valid, table), _place("user_id", people["user_id"]).fill_null(-1)
+        numbers = np.append(people["row"].to_numpy(), np.int32(-1))
+        count = found.select(pl.len()).collect().item()
+        ids, end, last = [], 0, None
+        arrays: dict[str, np.ndarray] = {}
+        for first in range(0, count or 1, BATCH):
+            some = found.slice(first, BATCH)
+            rows = some.select("user_id", "request_id", *columns, pl.col("ts").dt.epoch("us")).collect()
+            runs = rows["user_id"].rle().struct.unnest()  # of neighbours that are equal one is looked up
+            places = runs.select(user_id="value").select(user).to_series().to_numpy()
+            row = numbers.take(places).repeat(runs["len"].to_numpy())
+            if (row < 0).any():
+                rows, row = rows.filter(pl.Series(row >= 0)), row[row >= 0]
+            asked = rows["request_id"]
+            starts = (asked != asked.shift(1, fill_value=last)).fill_null(True)
+            ids.append(asked.filter(starts))
+            last = asked[-1] if len(asked) else last
+            rows = rows.drop("user_id", "request_id").with_columns(starts=starts, row=row)
+            for column in rows:
+                values = column.to_numpy()
+                array = arrays.setdefault(column.name, np.empty(count, values.dtype))
+                array[end : end + len(values)] = values
+            end += len(rows)
+        return pl.concat(ids), {name: array[:end] for name, array in arrays.items()}
 
-    def _acts(self, people: pl.DataFrame) -> tuple[dict[str, Any], Positive]:
-        """``request_id``, ``item``, ``kind`` and ``ts`` of all acts; and the positive ones in order."""
+    def _acts(self, people: pl.DataFrame) -> tuple[pl.Series, dict[str, np.ndarray], Positive]:
+        """As ``_rows`` has them, but ``row``; and the positive ones in order."""
         pleased = (pl.col("kind") == "rating") & (pl.col("value") >= self.reward.rating_positive)
         kind = pl.when(pleased).then(CLICK).otherwise(_place("kind", pl.Series(KINDS)))
-        item = _place("item_id", self.items).fill_null(-1)
-        acts = self._rows(
-            "events", people, "request_id", item, kind.fill_null(RATING).cast(pl.Int8).alias("kind")
-        )
-        items, kinds, ts = (acts[name].to_numpy() for name in ("item_id", "kind", "ts"))
-        wanted = np.flatnonzero((kinds == CLICK) & (items >= 0))
-        row = people["row"].to_numpy()[acts["user_id"].to_numpy()[wanted]]
-        if (order := _order(row, ts[wanted])) is None:
-            ids = self._rows("events", people, "event_id")["event_id"].gather(wanted)
-            order = np.lexsort((ids.rank("ordinal").to_numpy(), ts[wanted], row))
-        wanted = wanted[order]
-        positive = Positive(row[order], items[wanted], ts[wanted])
-        return {"request_id": acts["request_id"], "item": items, "kind": kinds, "ts": ts}, positive
+        kind = kind.fill_null(RATING).cast(pl.Int8).alias("kind")
+        ids, acts = self._rows("events", people, _place("item_id", self.items).fill_null(-1), kind)
+        wanted = np.flatnonzero((acts["kind"] == CLICK) & (acts["item_id"] >= 0))
+        row, item, ts = (acts[name].take(wanted) for name in ("row", "item_id", "ts"))
+        if (order := _order(row, ts)) is None:
+            theirs = pl.col("user_id").is_in(people["user_id"].implode())
+            names = scan(self.valid, "events").filter(theirs).select("event_id").collect()["event_id"]
+            order = np.lexsort((names.gather(wanted).rank("ordinal").to_numpy(), ts, row))
+        del acts["row"]
+        return ids, acts, Positive(row.take(order), item.take(order), ts.take(order))
 
     def _feedback(
-        self, slate: np.ndarray, request: np.ndarray, item: np.ndarray, kind: np.ndarray, ts: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Each act finds its place in the slate; one without counts for nothing."""
-        place, cells = np.full(len(request), -1, np.int32), slate.ravel()
+        self, slate: np.ndarray, request: np.ndarray, item_id: np.ndarray, kind: np.ndarray, ts: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """``clicked`` and ``reward``: each act finds its place in the slate, or counts for nothing."""
+        requests, width = slate.shape
+        met, good = np.full(slate.size, NEVER), np.zeros(slate.size, np.uint8)
+        counts = np.zeros((len(KINDS), requests), np.int64)  # then weighed, so that their order is no matter
         for start in range(0, len(request), CHUNK):
             part = slice(start, start + CHUNK)
-            first, found = request[part] * np.int64(slate.shape[1]), place[part]
-            for i in reversed(range(slate.shape[1])):
-                found[cells[first + i] == item[part]] = i
-        named = (request >= 0) & (item >= 0) & (place >= 0)
-        if not named.all():
-            request, kind, ts, place = (array[named] for array in (request, kind, ts, place))
-        reward = np.zeros(len(slate))  # acts are counted, then weighed, so that their order is no matter
-        for each, worth in ((name, getattr(self.reward, name)) for name in KINDS[:RATING]):
-            if worth:
-                reward += worth * np.bincount(request[kind == KINDS.index(each)], minlength=len(slate))
-        cell = request * np.int64(slate.shape[1]) + place
-        met, good = np.full(slate.size, NEVER), np.zeros(slate.size, bool)
-        np.minimum.at(met, cell, ts)
-        good[cell[GOOD[kind]]] = True
-        met[~good] = NEVER
+            asked, acted, when = request[part].astype(np.int64), kind[part], ts[part]
+            shown, place = slate.take(asked, 0), np.full(len(asked), -1)
+            for i in reversed(range(width)):
+                place = np.where(shown[:, i] == item_id[part], i, place)
+            named = (asked >= 0) & (item_id[part] >= 0) & (place >= 0)
+            if not named.all():
+                asked, acted, when, place = (array[named] for array in (asked, acted, when, place))
+            cell = asked * width + place
+            np.minimum.at(met, cell, when)
+            np.maximum.at(good, cell, GOOD.take(acted))
+            np.add.at(counts.ravel(), acted * np.int64(requests) + asked, 1)
+        reward = np.zeros(requests)
+        for name, count in zip(KINDS[:RATING], counts, strict=False):
+            reward += getattr(self.reward, name) * count
+        np.copyto(met, NEVER, where=good == 0)
         clicked = met.reshape(slate.shape).argmin(1)
-        return np.where(good.reshape(slate.shape).any(1), clicked, -1), reward
+        clicked[good.take(np.arange(requests) * width + clicked) == 0] = -1
+        return {"clicked": clicked, "reward": reward}
 
 
 def join(parts: Iterable[tuple[Requests, Positive]], pad: int) -> tuple[Requests, Positive]:
@@ -211,28 +228,21 @@ def _place(column: str, known: pl.Series) -> pl.Expr:
     return pl.col(column).cast(pl.Enum(known), strict=False).to_physical().cast(pl.Int32)
 
 
-def _places(ids: pl.Series, places: pl.DataFrame) -> np.ndarray:
-    """int32: the place of each request, -1 for none; neighbours with the same id are looked up once."""
-    starts = ids.ne_missing(ids.shift(1)).to_numpy()
-    asked = pl.DataFrame({"request_id": ids.filter(pl.Series(starts))})
-    found = asked.join(places, on="request_id", how="left", maintain_order="left")["place"]
-    numbers = np.append(np.int32(-1), found.fill_null(-1).to_numpy())  # nulls that begin the log are no start
-    return numbers[np.cumsum(starts, dtype=np.int32)]
+def _places(ids: pl.Series, starts: np.ndarray, known: pl.Series) -> np.ndarray:
+    """int32: the place of each row's request, -1 for none."""
+    places = pl.DataFrame({"id": known, "place": np.arange(len(known), dtype=np.int32)})
+    found = pl.DataFrame({"id": ids}).join(places, on="id", how="left", maintain_order="left")["place"]
+    return found.fill_null(-1).to_numpy().repeat(np.diff(np.flatnonzero(starts), append=len(starts)))
 
 
-def _spread(shape: tuple[int, int], at: np.ndarray, values: np.ndarray, fill: float) -> np.ndarray:
-    matrix = np.full(shape, fill, values.dtype)
-    matrix.ravel()[at] = values
+def _spread(begins: np.ndarray, values: np.ndarray, fill: float) -> np.ndarray:
+    """A row per request, as wide as the longest."""
+    lengths = np.diff(begins, append=len(values))
+    if lengths.min() == (width := lengths.max()):
+        return values.reshape(-1, width)
+    matrix = np.full((len(begins), width), fill, values.dtype)
+    matrix[np.arange(width) < lengths[:, None]] = values
     return matrix
-
-
-def _begins(shown: pl.DataFrame) -> np.ndarray | None:
-    """Where each request begins; None if its rows are apart or out of order."""
-    ids, position = shown["request_id"], shown["position"].to_numpy()
-    starts = (ids != ids.shift(1)).fill_null(True).to_numpy()
-    begins = np.flatnonzero(starts)
-    apart = ids.gather(begins).n_unique() < len(begins)
-    return None if apart or (np.diff(position)[~starts[1:]] < 0).any() else begins
 
 
 def _order(row: np.ndarray, ts: np.ndarray) -> np.ndarray | None:

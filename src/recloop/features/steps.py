@@ -1,8 +1,8 @@
 """What preprocessing leaves: the catalogue's arrays, and one row per request."""
 
 import zipfile
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Self
@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 KINDS = {"f": "numbers", "i": "whole numbers", "b": "truth values", "U": "words"}
+CHUNK = 50_000  # requests that are written at once
 AGAIN = "make the features again with `dvc repro -f preprocess`"
 
 
@@ -17,21 +18,19 @@ class FeaturesError(ValueError):
     """A file of features cannot be used; the message names the file and the array, and says what to do."""
 
 
-def write_arrays(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
-    """What ``numpy.savez`` writes, to the byte; each array is written while the next one is made."""
+def write_steps(path: Path, rows: int, made: Mapping[str, Callable[[slice], np.ndarray]]) -> None:
+    """What ``Steps.save`` would write, to the byte; some rows are written while the next ones are made."""
     with ThreadPoolExecutor(1) as beside, zipfile.ZipFile(path, "w") as file:
-        written = None
-        for name, array in arrays:
-            if written is not None:
+        for name, make in made.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                header = np.lib.format.header_data_from_array_1_0(make(slice(1)))
+                header["shape"] = (rows, *header["shape"][1:])
+                written: Future = beside.submit(np.lib.format.write_array_header_1_0, entry, header)
+                for start in range(0, rows, CHUNK):
+                    block = np.ascontiguousarray(make(slice(start, start + CHUNK)))
+                    written.result()
+                    written = beside.submit(entry.write, block.data)
                 written.result()
-            written = beside.submit(_write, file, name, array)
-        if written is not None:
-            written.result()
-
-
-def _write(file: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
-    with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
-        np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 class _Arrays:
@@ -41,7 +40,7 @@ class _Arrays:
 
     def save(self, path: Path) -> None:
         """Write every field."""
-        write_arrays(path, ((f.name, getattr(self, f.name)) for f in fields(self)))  # type: ignore[arg-type]
+        np.savez(path, **{f.name: getattr(self, f.name) for f in fields(self)})  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Self:
