@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from recloop.intake.acts import ORGANIC
 from recloop.intake.feedback import AHEAD, identity, judge
-from recloop.intake.profiles import kept, unwelcome
+from recloop.intake.profiles import kept, require_welcome
 from recloop.intake.reasons import Unfit, unfit
 from recloop.intake.rows import filled, parsed
 from recloop.intake.source import OWN, ROWS_AT_ONCE, Batch, DatasetError, TableReport
@@ -152,8 +152,7 @@ class PersonTable(Table):
         """One row; contact data is no part of a profile."""
         user = User.model_validate({"created_at": now} | said)
         for name, value in {**user.attributes, "region": user.region}.items():
-            if why := unwelcome(name, value):
-                raise Unfit(f"{name}: {why}")
+            require_welcome(name, name, value)
         _past(user.created_at, now)
         return user
 

@@ -90,8 +90,7 @@ def judge_profiles(
 
 def _form(row: Form, now: int) -> Change:
     for name, value in sorted(row.answers.items()):
-        if why := unwelcome(name, value):
-            raise Unfit(f"answers.{name}: {why}")
+        require_welcome(f"answers.{name}", name, value)
     profile = {name: value for name, value in row.answers.items() if name in PROFILE}
     attributes = {name: value for name, value in row.answers.items() if name not in PROFILE}
     change = Change(row.user_id, profile, attributes, now if row.ts is None else row.ts)
@@ -133,20 +132,31 @@ def _kept(name: str, value: object) -> object:
     if name in ("latitude", "longitude"):
         return _coarse_number(value)
     if name in ("answers", "attributes") and isinstance(value, dict):
-        return {one: LEFT_OUT if unwelcome(one, answer) else answer for one, answer in value.items()}
-    plain = isinstance(value, int) or (isinstance(value, str) and not unwelcome(name, value))
-    return value if plain else LEFT_OUT
+        return {one: _welcome(one, answer) for one, answer in value.items()}
+    return _welcome(name, value) if isinstance(value, int | str) else LEFT_OUT
 
 
-def unwelcome(name: str, value: object) -> str:
-    """Why a profile holds no such answer; empty where it does."""
-    text = str(value)
-    name = name.lower()
+def require_welcome(field: str, name: str, value: object) -> None:
+    """Nothing, where a profile may hold this under this name; ``field`` is what the refusal calls it.
+
+    Raises:
+        Unfit: it is contact data, an exact place, or no text.
+    """
+    name, text = name.lower(), str(value)
     if name in CONTACT or MAIL.search(text):
-        return "contact data is no part of a profile: see store.personal"
+        raise Unfit(f"{field}: contact data is no part of a profile: see store.personal")
     if name in PLACES or PLACE.search(text):
-        return "a place: send it as the reading of a sensor, of which a cell is kept"
-    return "a NUL, which no text holds" if "\0" in text else ""
+        raise Unfit(f"{field}: a place: send it as the reading of a sensor, of which a cell is kept")
+    if "\0" in text:
+        raise Unfit(f"{field}: a NUL, which no text holds")
+
+
+def _welcome(name: str, value: object) -> object:
+    try:
+        require_welcome(name, name, value)
+    except Unfit:
+        return LEFT_OUT
+    return value
 
 
 def _coarse_number(value: object) -> object:
