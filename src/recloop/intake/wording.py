@@ -45,10 +45,6 @@ OURS = (
     Pair("{minutes} minutes old, {most} at most", "{minutes}분 지났습니다. {most}분까지 허용됩니다"),
     Pair("one without the other", "둘 가운데 하나만 있습니다"),
     Pair("a reading says nothing", "측정값이 없습니다"),
-    Pair(
-        "a place: send it as the reading of a sensor, of which a cell is kept",
-        "장소는 칸만 남기는 센서 측정값으로 보내 주세요",
-    ),
     # files of one's own
     Pair("a row is a JSON object, not {kind}", "행은 JSON 객체여야 합니다({kind}이(가) 왔습니다)"),
     Pair("{seconds} s ahead of this machine's clock", "이 컴퓨터의 시계보다 {seconds}초 앞섭니다"),
@@ -68,14 +64,10 @@ OURS = (
         "a reference is http://host/... or https://host/..., without a name or password",
         "참조는 http://host/... 또는 https://host/... 형식이며 이름과 비밀번호가 없어야 합니다",
     ),
-    # files
-    Pair("a row is a JSON object, not {kind}", "행은 {kind}이(가) 아니라 JSON 객체여야 합니다"),
-    Pair("{seconds} s ahead of this machine's clock", "이 컴퓨터의 시계보다 {seconds}초 앞섭니다"),
     Pair(
         "cannot read {path}: {error}; is it whole, of the kind that it is named, and in UTF-8?",
         "{path}을(를) 읽을 수 없습니다({error}). 온전하고 이름과 같은 형식이며 UTF-8인지 확인하십시오",
     ),
-    Pair("the request has another {fields} there", "그 자리에 같은 요청의 다른 {fields}이(가) 있습니다"),
     # logs
     Pair("neither a combined log line nor a JSON line", "결합 로그 형식도 JSON도 아닌 줄입니다"),
     Pair("a JSON line that does not end or is not JSON", "끝나지 않았거나 JSON이 아닌 줄입니다"),
