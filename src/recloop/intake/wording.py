@@ -64,6 +64,7 @@ OURS = (
         "a reference is http://host/... or https://host/..., without a name or password",
         "참조는 http://host/... 또는 https://host/... 형식이며 이름과 비밀번호가 없어야 합니다",
     ),
+    # files
     Pair(
         "cannot read {path}: {error}; is it whole, of the kind that it is named, and in UTF-8?",
         "{path}을(를) 읽을 수 없습니다({error}). 온전하고 이름과 같은 형식이며 UTF-8인지 확인하십시오",
