@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import uvicorn
+from sqlalchemy import select
 
 from recloop.delivery import Target, rollout
 from recloop.policy import load
@@ -14,6 +15,7 @@ from recloop.serving.past import Past
 from recloop.serving.recommender import Recommender
 from recloop.settings import Tokens, load_params, places
 from recloop.store import add_items, open_store
+from recloop.store.tables import events
 from recloop.web.app import create
 from tests.delivery.live import until
 from tests.serving.conftest import FREE
@@ -99,3 +101,19 @@ def visit(chromium, language="en", viewport=DESKTOP, **settings):
     yield page
     context.close()
     assert wrong == []
+
+
+def agree(client, *purposes, **more):
+    answer = client.post("/consent", data={"choice": "made"} | dict.fromkeys(purposes, "yes") | more)
+    assert answer.status_code == 303
+
+
+def acts(shop, client):
+    query = select(events).where(events.c.user_id == client.cookies["recloop_person"])
+    with shop.engine.connect() as connection:
+        return connection.execute(query.order_by(events.c.seq)).all()
+
+
+def put(client, *names):
+    for name in names:
+        assert client.post("/cart", data={"do": "add", "item": name}).headers["location"] == "/cart"

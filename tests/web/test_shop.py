@@ -13,12 +13,12 @@ from sqlalchemy.engine import Engine
 from recloop.market.population import make_offers
 from recloop.schema import Item
 from recloop.schema.bilingual import TITLE, half
-from recloop.store import PURPOSES, add_items, categories
+from recloop.store import PURPOSES, categories
 from recloop.store.tables import consents, events, impressions
 from recloop.web.shop.browse import related
 from recloop.web.shop.cards import card
 from recloop.web.shop.texts import TEXTS
-from tests.web.shop_browser import Shop
+from tests.web.shop_browser import Shop, agree, put
 from tests.web.test_pages import nothing_inline
 
 OFFERS = make_offers(64, 8, np.random.default_rng(1)).records
@@ -46,30 +46,6 @@ def shop(tmp_path_factory):
     made = Shop(tmp_path_factory.mktemp("home"), [*OFFERS, FILM, GONE, KEPT, SOLD], consent="required")
     with made.open():
         yield made
-
-
-@pytest.fixture
-def client(shop):
-    with httpx.Client(base_url=shop.url, timeout=20) as client:
-        yield client
-
-
-@pytest.fixture
-def member(client):
-    """A client that agreed to everything but marketing."""
-    agree(client, "service", "personalisation", "training")
-    return client
-
-
-def agree(client, *purposes, **more):
-    answer = client.post("/consent", data={"choice": "made"} | dict.fromkeys(purposes, "yes") | more)
-    assert answer.status_code == 303
-
-
-def acts(shop, client):
-    query = select(events).where(events.c.user_id == client.cookies["recloop_person"])
-    with shop.engine.connect() as connection:
-        return connection.execute(query.order_by(events.c.seq)).all()
 
 
 def rows(shop):
@@ -143,98 +119,6 @@ def test_generated_offers_have_a_title_of_their_own_and_a_text_in_each_language(
     assert half("Rock · Pop", TITLE, "ko") == "Rock · Pop"
 
 
-def test_an_item_without_price_text_and_picture_is_shown_and_can_be_ordered(shop, member):
-    page = member.get("/talent/m1").text
-    for name in ("no_price", "no_text"):
-        assert TEXTS["en"][name] in page
-    assert "Animation|Children&#39;s" in page
-    assert member.get("/category/Animation%7CChildren's").status_code == 200
-    member.post("/cart", data={"do": "add", "item": "m1"})
-    assert TEXTS["en"]["no_price"] in member.get("/cart").text
-    assert member.post("/order", data={"order": "n1"}).status_code == 303
-    assert [(act.kind, act.value) for act in acts(shop, member)] == [("cart", 1.0), ("purchase", 1.0)]
-
-
-def test_what_is_not_available_cannot_be_put_into_the_cart(shop, member):
-    page = member.get("/talent/g1").text
-    assert TEXTS["en"]["unavailable"] in page
-    assert TEXTS["en"]["add"] not in page
-    assert "₩10.50" in page
-    assert member.post("/cart", data={"do": "add", "item": "g1"}).json()["field"] == "item"
-    member.cookies.set("recloop_cart", "g1|")
-    cart = member.get("/cart").text
-    assert TEXTS["en"]["sold_out"] in cart, "what was put there while it was to be had is not lost sight of"
-    assert TEXTS["en"]["order"] not in cart
-    assert member.post("/order", data={"order": "n2"}).headers["location"] == "/cart?changed"
-    assert acts(shop, member) == []
-
-
-def fields_of(page, action):
-    """The hidden fields of a page's form."""
-    form = page.partition(f'action="{action}"')[2].partition("</form>")[0]
-    return dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
-
-
-def put(client, *names):
-    for name in names:
-        assert client.post("/cart", data={"do": "add", "item": name}).headers["location"] == "/cart"
-
-
-def bought(shop, client):
-    return [act.item_id for act in acts(shop, client) if act.kind == "purchase"]
-
-
-def test_nothing_is_ordered_but_what_the_visitor_saw(shop, member):
-    put(member, "t1")
-    other_tab = fields_of(member.get("/cart").text, "/order")
-    put(member, "t2")
-    assert member.post("/order", data=other_tab).headers["location"] == "/cart?changed"
-    assert bought(shop, member) == []
-    page = member.get("/cart?changed").text
-    assert TEXTS["en"]["cart_changed"] in page
-    add_items(shop.engine, [SOLD.model_copy(update={"price": 99.0})])
-    assert member.post("/order", data=fields_of(page, "/order")).headers["location"] == "/cart?changed", (
-        "a price"
-    )
-    add_items(shop.engine, [SOLD])
-    assert member.post("/order", data=fields_of(page, "/order")).headers["location"] == "/ordered"
-    assert bought(shop, member) == ["t1", "t2"]
-
-
-def test_an_item_that_is_sold_out_before_the_order_is_not_ordered_and_said_so(shop, member):
-    put(member, "t1", "t2")
-    form = fields_of(member.get("/cart").text, "/order")
-    add_items(shop.engine, [SOLD.model_copy(update={"available": False})])
-    assert member.post("/order", data=form).headers["location"] == "/cart?changed"
-    page = member.get("/cart?changed").text
-    assert page.count(TEXTS["en"]["sold_out"]) == 1
-    assert "₩2,000" not in page.partition('class="panel sum"')[2], "the total is of what can be had"
-    assert member.post("/order", data=fields_of(page, "/order")).headers["location"] == "/ordered"
-    assert bought(shop, member) == ["t1"]
-    assert member.cookies["recloop_cart"].strip('"') == "t2", "the other waits in the cart"
-    assert member.post("/order", data={"order": "n9"}).headers["location"] == "/cart?changed", (
-        "no second thanks"
-    )
-    add_items(shop.engine, [SOLD])
-    assert TEXTS["en"]["order"] in member.get("/cart").text
-
-
-def test_a_cart_that_is_full_loses_nothing(shop, member):
-    names = [offer.item_id for offer in OFFERS[:20]]
-    put(member, *names)
-    put(member, names[3])
-    assert member.post("/cart", data={"do": "add", "item": "t1"}).headers["location"] == "/cart?full"
-    page = member.get("/cart?full").text
-    assert TEXTS["en"]["cart_full"].format(most=20) in page
-    assert page.count('class="line"') == 20
-    assert "t1" not in [act.item_id for act in acts(shop, member)]
-
-
-def test_who_lost_their_session_before_the_order_is_not_thanked(client):
-    assert client.post("/order", data={"order": "n1"}).headers["location"] == "/cart"
-    assert TEXTS["en"]["cart_empty"] in client.get("/cart").text
-
-
 @pytest.mark.parametrize(
     ("path", "form"),
     [
@@ -273,22 +157,6 @@ def test_whatever_is_searched_for_the_page_comes(client, words):
     answer = client.get("/search", params={"q": words})
     assert answer.status_code == 200
     assert TEXTS["en"]["nothing"] in answer.text or 'id="found"' in answer.text
-
-
-def test_an_order_that_is_sent_twice_is_one(shop, member):
-    two = [offer.item_id for offer in OFFERS[:2]]
-    for item in (*two, two[0]):
-        member.post("/cart", data={"do": "add", "item": item, "request": "r9"})
-    cart = member.cookies["recloop_cart"]
-    for _ in range(2):
-        member.cookies.set("recloop_cart", cart, domain="127.0.0.1")
-        assert member.post("/order", data={"order": "n3"}).headers["location"] == "/ordered"
-    found = acts(shop, member)
-    assert [(act.kind, act.request_id) for act in found] == [("cart", "r9")] * 2 + [("purchase", "r9")] * 2
-    assert sorted(act.value for act in found[2:]) == sorted(offer.price for offer in OFFERS[:2])
-    member.cookies.delete("recloop_cart")
-    for offer in OFFERS[:2]:
-        assert half(offer.title, TITLE, "en") in member.get("/ordered").text
 
 
 def test_the_switch_changes_personalisation_alone(shop, member):
