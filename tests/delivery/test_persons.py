@@ -10,10 +10,10 @@ from recloop.delivery.following import EVERY
 from recloop.delivery.why import TEXTS, Shown, sentences
 from recloop.intake.feedback import identity
 from recloop.schema import now_us
-from recloop.store import open_store, set_consent, set_consents
+from recloop.store import Refused, open_store, set_consent, set_consents
 from recloop.store.consent import PURPOSES
 from recloop.store.erasure import finish
-from recloop.store.quarantine import held
+from recloop.store.quarantine import held, hold
 from recloop.store.tables import (
     accesses,
     events,
@@ -252,7 +252,16 @@ def test_personal_data_is_sealed_exported_and_noted(live):
     }
     slate = live.ask("gives").json()
     click(live, "gives", slate)
+    click(live, "gives", slate, kind="stare")
+    with live.engine.begin() as connection:
+        line = {"file": "a", "line": 1, "text": "GET /items/x?uid=gives"}
+        theirs = [{"user_id": "other", "text": "gives"}, {"text": "gives and other, unreadable"}]
+        hold(
+            connection,
+            [Refused("own", "log", "", line), *(Refused("http", "event", "", one) for one in theirs)],
+        )
     found = post(live, "export", user_id="gives").json()
+    assert [json.loads(row["body"]).get("kind", row["kind"]) for row in found["refused"]] == ["stare", "log"]
     assert found["personal"] == {"email": "g@example.com"}
     assert [row["request_id"] for row in found["events"]] == [slate["request_id"]]
     assert {row["purpose"] for row in found["consents"]} == {"service", "personalisation"}

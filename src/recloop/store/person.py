@@ -10,6 +10,7 @@ from recloop.settings.params import KeepDaysParams
 from recloop.store.consent import NOBODY, NOBODY_TO_ASK, withdrawn
 from recloop.store.engine import recall
 from recloop.store.personal import open_personal
+from recloop.store.quarantine import held_of
 from recloop.store.tables import (
     accesses,
     consents,
@@ -45,6 +46,7 @@ def export(engine: Engine, vault: Vault, user_id: str) -> dict:
         for table in (users, consents, impressions, events, exposures, accesses):
             query = select(table).where(table.c.user_id == user_id).order_by(*table.primary_key)
             found[table.name] = [dict(row) for row in connection.execute(query).mappings()]
+        found["refused"] = held_of(connection, user_id)
     for row in found["users"]:
         row["attributes"] = json.loads(row["attributes"])
     return found

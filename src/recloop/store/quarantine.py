@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, or_, select
 
 from recloop.schema import Failure, now_us
 from recloop.store.tables import quarantine
 
 MISSING = "\ufffd"  # in place of NUL, which PostgreSQL does not take
 KEPT = 1 << 20  # characters of a body
+AT_ONCE = 500  # rows that are read
 LINE = re.compile(r'[?&]uid=([^&#"\s]+)|"user_id"\s*:\s*"([^"\\]*)"')  # whose act a line of a log is
 
 
@@ -133,6 +134,17 @@ def held(
         query = query.where(quarantine.c.replayed.is_(None))
     with engine.connect() as connection:
         return [Held(**row) for row in connection.execute(query).mappings()]
+
+
+def held_of(connection: Connection, user_id: str) -> list[dict]:
+    """The rows that are of this person alone, oldest first; one that nobody can read may be anybody's."""
+    names = or_(*[quarantine.c.body.contains(sign, autoescape=True) for sign in (user_id, "%")])
+    query = select(quarantine).where(names).order_by(quarantine.c.id).execution_options(yield_per=AT_ONCE)
+    found = []
+    for row in connection.execute(query).mappings():
+        if person_in(Refused(row["source"], row["kind"], "", json.loads(row["body"]))) == user_id:
+            found.append(dict(row))
+    return found
 
 
 def find_held(engine: Engine, number: int) -> Held | None:
