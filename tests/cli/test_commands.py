@@ -46,6 +46,17 @@ def test_doctor_names_a_port_that_is_taken_and_what_to_do(run, monkeypatch):
     assert answer.exit_code == 1
 
 
+def test_doctor_names_master_keys_that_others_can_read(run, monkeypatch, tmp_path):
+    file = tmp_path / "keys"
+    monkeypatch.setenv("RECLOOP_KEY_FILE", str(file))
+    for mode, well in ((0o600, True), (0o640, False)):
+        file.touch()
+        file.chmod(mode)
+        found = {one["what"]: one for one in json.loads(run("doctor", "--json").stdout)}["master keys"]
+        assert found["well"] is well
+    assert f"chmod 600 {file}" in found["do"]
+
+
 def taken_port(_: object) -> int:
     return places().blue_port
 

@@ -36,10 +36,10 @@ class Finding:
 
 
 def doctor(json_: AsJson = False) -> None:
-    """Look at versions, ports, disk, memory, GPU and the store; exit status 1 if something is wrong."""
+    """Look at versions, ports, disk, memory, GPU, store and keys; exit status 1 if something is wrong."""
     where = places()
     looks: list[Callable[[Places], Finding]] = [_python, _versions, _params, _disk, _memory, _gpu, _store]
-    findings = [look(where) for look in (*looks, _alerts)] + _ports(where)
+    findings = [look(where) for look in (*looks, _keys, _alerts)] + _ports(where)
     if json_:
         as_json([asdict(finding) for finding in findings])
     else:
@@ -119,6 +119,15 @@ def _store(where: Places) -> Finding:
     with engine.connect() as connection:
         kind = connection.dialect.name
     return Finding("store", os.access(where.home, os.W_OK), f"{kind} opens", "make RECLOOP_HOME writable")
+
+
+def _keys(where: Places) -> Finding:
+    file = where.keys
+    if not file.exists():
+        return Finding("master keys", True, "no file: made when something is sealed")
+    alone = not file.stat().st_mode & 0o077
+    found = "nobody else can read them" if alone else f"others on this machine can read {file}"
+    return Finding("master keys", alone, found, f"chmod 600 {file}; then `recloop key rotate`")
 
 
 def _alerts(_: Places) -> Finding:
