@@ -21,6 +21,7 @@ from recloop.delivery.visitors import Visit, Visitors
 from recloop.evaluation import mean_interval
 from recloop.features import FeatureSpec
 from recloop.market import GroundTruth, Market, UserModel
+from recloop.market.population import DEVICES
 from recloop.registry import connect, resolve
 from recloop.settings import Places, load_params
 from recloop.store import open_store
@@ -112,8 +113,8 @@ def first_round(where: Places) -> str:
     return ", ".join(f"{verdict.name} {verdict.outcome}" for verdict in verdicts)
 
 
-def crowd(number: int, wave: int) -> tuple[Market, list[str]]:
-    """People who are there to browse, and the names under which they are known.
+def crowd(number: int, wave: int) -> tuple[Market, list[str], list[str] | None]:
+    """People who are there to browse, the names under which they are known, and their devices.
 
     In the generated market half of its people, who come back in every wave; with real data strangers who
     react like the test people's user model.
@@ -125,7 +126,8 @@ def crowd(number: int, wave: int) -> tuple[Market, list[str]]:
         half = torch.arange(VISITORS[number], params.market.users, 2)
         half = half[:SHADOWED] if number == 3 else half
         market.reset_to(half)
-        return market, [market.users[i].user_id for i in half.tolist()]
+        names = [market.users[i].user_id for i in half.tolist()]
+        return market, names, [DEVICES[i] for i in market.devices.tolist()]
     spec = FeatureSpec.load(Path("data/features/spec.json"))
     model = UserModel.load(Path("models/user_model/test"))
     model.seed(params.seed + number + 100 * wave)
@@ -133,7 +135,7 @@ def crowd(number: int, wave: int) -> tuple[Market, list[str]]:
     model.reset(people)
     model.profile = torch.from_numpy(spec.profile(None)).expand(people, -1).clone()
     model.history = torch.full((people, spec.history), len(spec.item_ids))
-    return model, [f"visitor-{number}-{wave}-{i}" for i in range(people)]
+    return model, [f"visitor-{number}-{wave}-{i}" for i in range(people)], None
 
 
 def browse(where: Places, requests: int, number: int, record: Record) -> str:
@@ -156,9 +158,9 @@ def come(where: Places, requests: int, number: int, label: str) -> Visit:
     for wave in count():
         if visit.requests >= requests:
             break
-        market, user_ids = crowd(number, wave)
+        market, user_ids, devices = crowd(number, wave)
         url = f"http://{where.host}:{where.gateway_port}"
-        Visitors(url, market, user_ids, item_ids, visit).browse(requests, label)
+        Visitors(url, market, user_ids, item_ids, visit, devices).browse(requests, label)
     return visit
 
 

@@ -35,13 +35,17 @@ def test_every_act_is_stored_with_the_request_that_it_answers(tmp_path):
         rollout.install(live.engine, "blue", Target(slot.url, "old"), "test", "first")
         with live:
             market = Punctual(len(people))
-            visit = Visitors(live.url, market, people, [f"i{n}" for n in range(20)]).browse(1000)
+            devices = ["phone", "tablet", "desktop"] * 2
+            items = [f"i{n}" for n in range(20)]
+            visit = Visitors(live.url, market, people, items, devices=devices).browse(1000)
     assert (visit.requests, visit.failed, visit.fallbacks) == (18, 0, 0)
     assert visit.rewards == {"old": [5.0, 1.0] * 9}
     assert market.shown.tolist() == [[0, 1, 2, 3, 4]] * 6
     found = outcomes(live.engine, live.params.reward)["old"]
     assert (found.requests, found.people.totals.tolist()) == (18, [15.0, 3.0] * 3)
     with live.engine.connect() as connection:
+        held = dict(connection.execute(select(impressions.c.user_id, impressions.c.device)).tuples().all())
+        assert held == dict(zip(people, devices, strict=True))
         shown = {
             tuple(row) for row in connection.execute(select(impressions.c.request_id, impressions.c.user_id))
         }

@@ -52,6 +52,7 @@ class Visitors:
         user_ids: B names under which they are known.
         item_ids: N item ids, in the market's index order.
         visit: what to add to where crowds come one after another.
+        devices: B names of what they hold in their hands; None: they do not say.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class Visitors:
         user_ids: Sequence[str],
         item_ids: Sequence[str],
         visit: Visit | None = None,
+        devices: Sequence[str] | None = None,
     ) -> None:
         self.visit = Visit() if visit is None else visit
         self.url, self.market, self.user_ids, self.item_ids = url, market, list(user_ids), list(item_ids)
         self._index = {item_id: i for i, item_id in enumerate(item_ids)}
+        self._contexts = [{"device": name} for name in devices] if devices else [{}] * len(self.user_ids)
         self._times: list[float] = []
         self._turn = asyncio.Semaphore(AT_ONCE)
 
@@ -90,7 +93,7 @@ class Visitors:
         visit.times += self._times
 
     async def _ask(self, session: aiohttp.ClientSession, person: int) -> dict | None:
-        body = {"user_id": self.user_ids[person], "context": {"device": "phone"}}
+        body = {"user_id": self.user_ids[person], "context": self._contexts[person]}
         async with self._turn:
             start = time.monotonic()
             try:
