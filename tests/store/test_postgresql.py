@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from sqlalchemy import event, func, select, text
+from sqlalchemy.exc import OperationalError
 
 from recloop.schema import Item
 from recloop.store import (
@@ -154,15 +155,62 @@ def test_a_deadlock_that_the_server_broke_is_tried_again(engine):
         assert set(connection.execute(select(func.length(items.c.title))).scalars()) == {3}
 
 
-def test_a_connection_that_the_server_has_closed_is_replaced(engine, postgres):
-    append(engine, acts=[click(1)])
-    with open_store(postgres.new()).connect() as other:
-        end = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = :name"
-        gone = other.execute(text(end), {"name": engine.url.database}).scalars().all()
+@pytest.fixture
+def end_all(engine, postgres):
+    """Ends all connections to the store."""
+    other = open_store(postgres.new())
+    query = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = :name"
+
+    def end():
+        with other.connect() as connection:
+            gone = connection.execute(text(query), {"name": engine.url.database}).scalars().all()
         assert gone
         assert all(gone), "ended, not only told to"
+
+    return end
+
+
+def test_a_connection_that_the_server_has_closed_is_replaced(engine, end_all):
+    append(engine, acts=[click(1)])
+    end_all()
+    assert watermark(engine).events == 1
     append(engine, acts=[click(2)])
     assert watermark(engine).events == 2
+
+
+def test_a_connection_that_has_something_to_say_is_kept(engine):
+    with engine.connect() as connection:
+        own = connection.execute(text("SELECT pg_backend_pid()")).scalar()
+        connection.execute(text("LISTEN news"))
+        connection.commit()
+    with open_store(engine.url.render_as_string(hide_password=False)).connect() as other:
+        other.execute(text("NOTIFY news"))
+        other.commit()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT pg_backend_pid()")).scalar() == own
+
+
+def test_what_a_lost_connection_undid_is_done_again(engine, end_all):
+    tries = []
+
+    def act(connection):
+        tries.append(write(connection, acts=[click(1)]))
+        if len(tries) == 1:
+            end_all()
+        return write(connection, acts=[click(2)])
+
+    assert in_transaction(engine, act) == 1
+    assert tries == [1, 1], "the first was undone"
+    with engine.connect() as connection:
+        assert set(connection.execute(select(events.c.event_id)).scalars()) == {"e1", "e2"}
+
+
+def test_who_loses_the_connection_at_the_end_is_told_since_nobody_knows_what_became_of_it(engine, end_all):
+    tries = []
+    event.listen(engine, "commit", lambda _: end_all(), once=True)
+    with pytest.raises(OperationalError):
+        in_transaction(engine, lambda connection: tries.append(write(connection, acts=[click(1)])))
+    assert tries == [1]
 
 
 def test_what_is_acknowledged_survives_a_server_that_is_killed():

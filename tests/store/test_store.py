@@ -15,6 +15,7 @@ from recloop.schema import Event, Impression, Item, User
 from recloop.schema.arrow import TABLES
 from recloop.store import (
     Busy,
+    Outcome,
     Refused,
     StoreError,
     Writer,
@@ -30,7 +31,7 @@ from recloop.store import (
 from recloop.store.log import Rows, write_all
 from recloop.store.parts import tree_hash
 from recloop.store.snapshot import watermark, write_snapshot
-from recloop.store.tables import events
+from recloop.store.tables import events, quarantine
 
 ALONE = {"sqlite": "delete from events", "postgresql": "lock table events"}  # nobody else can write
 
@@ -145,6 +146,28 @@ def test_one_bad_batch_does_not_fail_its_neighbours(engine):
     assert (one.new, two.new) == (1, 1)
     with pytest.raises(Exception, match=r"NOT NULL|not-null"):
         raise refused
+
+
+def test_of_acts_alone_each_caller_hears_what_became_of_theirs(engine):
+    other = click(1).model_copy(update={"item_id": "b"})
+
+    async def tell(writer):
+        given = [[click(1)], [click(2), click(2)], [other]]
+        with engine.begin() as connection:
+            connection.execute(text(ALONE[engine.dialect.name]))
+            first = writer.submit(acts=[click(9)])
+            await asyncio.to_thread(until_taken, writer)
+            told = [writer.submit(acts=acts) for acts in given]
+        await asyncio.wait_for(first, 100)
+        return [taken.acts for taken in await asyncio.wait_for(asyncio.gather(*told), 100)]
+
+    with Writer(engine) as writer:
+        told = asyncio.run(tell(writer))
+    assert told == [[Outcome.NEW], [Outcome.NEW, Outcome.REPEATED], [Outcome.CONFLICT]]
+    with engine.connect() as connection:
+        assert connection.execute(select(quarantine.c.reason)).scalars().all() == [
+            "event_id: e1 is known with another item_id"
+        ]
 
 
 def test_who_gives_up_before_the_turn_comes_gets_nothing_written_and_the_others_do(engine):

@@ -7,8 +7,10 @@ lost to a race is a compare-and-set or a unique key, which hold on both.
 import sqlite3
 import time
 from collections.abc import Callable
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
+from select import POLLIN, poll
 from typing import TypeVar
 
 from sqlalchemy import (
@@ -30,7 +32,14 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    InvalidatePoolError,
+    NoSuchModuleError,
+    OperationalError,
+)
 
 from recloop.store import versions
 from recloop.store.errors import StoreError
@@ -87,7 +96,9 @@ def connect_to(url: str) -> Engine:
     """An engine with the settings that both kinds of database need; a SQLite file gets its folder."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, **_client(parsed))
+        engine = create_engine(parsed, **_client(parsed))
+        event.listen(engine, "checkout", partial(_notice_its_end, engine))
+        return engine
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed)
@@ -110,12 +121,26 @@ def _look(url: str) -> tuple[Engine, str | None]:
 
 
 def _client(url: URL) -> dict:
-    """A dead server is noticed before a connection is used again; the URL's own options hold."""
+    """The URL's own options hold."""
     given = {"connect_timeout": 5, "application_name": "recloop", "options": OPTIONS}
-    return {
-        "pool_pre_ping": True,
-        "connect_args": {name: value for name, value in given.items() if name not in url.query},
-    }
+    return {"connect_args": {name: value for name, value in given.items() if name not in url.query}}
+
+
+def _notice_its_end(engine: Engine, connection: DBAPIConnection, *_: object) -> None:
+    """A server that has closed a connection is noticed before it is used again.
+
+    An idle connection from which something can be read is asked whether it lives; nothing to read costs no
+    round trip, which a ping before each use would.
+    """
+    if not connection.closed:
+        socket = poll()
+        socket.register(connection.fileno(), POLLIN)
+        if not socket.poll(0):
+            return
+        with suppress(engine.dialect.loaded_dbapi.Error):
+            engine.dialect.do_ping(connection)
+            return
+    raise InvalidatePoolError
 
 
 def _cannot(what: str, url: URL, error: Exception) -> str:
@@ -128,16 +153,30 @@ def _cannot(what: str, url: URL, error: Exception) -> str:
 
 
 def in_transaction(engine: Engine, act: Callable[[Connection], T]) -> T:
-    """What ``act`` gives, in one transaction; done again where PostgreSQL undid it to break a deadlock."""
+    """What ``act`` gives, in one transaction; done again where PostgreSQL undid it.
+
+    It does so to break a deadlock, and when the connection is lost before the end is asked for.
+    """
     for _ in range(ATTEMPTS - 1):
+        done = False
         try:
             with engine.begin() as connection:
-                return act(connection)
+                given = act(connection)
+                done = True
+            return given
         except OperationalError as error:
-            if getattr(error.orig, "sqlstate", None) not in BROKEN:
+            undone = error.connection_invalidated and not done
+            if not undone and getattr(error.orig, "sqlstate", None) not in BROKEN:
                 raise
     with engine.begin() as connection:
         return act(connection)
+
+
+def statement_alone(engine: Engine) -> Engine:
+    """The engine for a single statement: PostgreSQL commits it by itself, in a third of the round trips."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def fault_of(error: Exception) -> str:

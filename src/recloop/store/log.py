@@ -61,6 +61,15 @@ class Taken:
     acts: list[Outcome]
 
 
+def one_statement(callers: Sequence[Rows]) -> bool:
+    """Whether ``write_all`` is one statement for them, where no act is known: then it needs no transaction.
+
+    For one that is known, what follows can be done again.
+    """
+    others = any(caller.shown or caller.refused or caller.met for caller in callers)
+    return not others and sum(len(caller.acts) for caller in callers) <= CHUNK
+
+
 def write(
     connection: Connection,
     shown: Iterable[Impression] = (),

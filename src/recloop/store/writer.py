@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from recloop.schema import Event, Impression
-from recloop.store.engine import in_transaction, take_turn
-from recloop.store.log import Exposure, Rows, Taken, write_all
+from recloop.store.engine import in_transaction, statement_alone, take_turn
+from recloop.store.log import Exposure, Rows, Taken, one_statement, write_all
 from recloop.store.quarantine import Refused
 
 AT_ONCE = 256  # batches of one transaction
@@ -42,6 +42,7 @@ class Writer:
 
     def __init__(self, engine: Engine, capacity: int = 50_000) -> None:
         self._engine, self._capacity, self._waiting = engine, capacity, 0
+        self._alone = statement_alone(engine)
         self._counting = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -105,8 +106,9 @@ class Writer:
             begun[:] = [job for job in jobs if not job.done.cancelled()]
             return write_all(connection, [job.rows for job in begun])
 
+        engine = self._alone if one_statement([job.rows for job in jobs]) else self._engine
         try:
-            results = in_transaction(self._engine, write_begun)
+            results = in_transaction(engine, write_begun)
         except Exception as error:
             failed = begun or jobs
             if len(failed) > 1 and not isinstance(error, OperationalError):
