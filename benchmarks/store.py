@@ -143,11 +143,13 @@ def beside(name: str, engine: Engine, limit: float, repeats: int) -> Iterator[Ro
                 int(200 * max(1.0, SECONDS / (time.perf_counter() - begun))) // clients * clients or clients
             )
 
-            def ours(count: int = count, clients: int = clients) -> None:
-                grouped(writer, acts.take(count), clients)
+            mine, other = (iter([acts.take(count) for _ in range(repeats + 1)]) for _ in range(2))
 
-            def theirs(count: int = count, clients: int = clients) -> None:
-                one_by_one(engine, acts.take(count), clients)
+            def ours(mine: Iterator[list[Event]] = mine, clients: int = clients) -> None:
+                grouped(writer, next(mine), clients)
+
+            def theirs(other: Iterator[list[Event]] = other, clients: int = clients) -> None:
+                one_by_one(engine, next(other), clients)
 
             case, peer = f"{name}, {clients} clients", "a commit for each act"
             yield race(case, ours, peer, theirs, count, "acts/s", repeats, limit * clients)

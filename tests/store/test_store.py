@@ -9,6 +9,8 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from recloop.schema import Event, Impression, Item, User
@@ -28,7 +30,8 @@ from recloop.store import (
     open_store,
     popular,
 )
-from recloop.store.log import Rows, write_all
+from recloop.store.engine import MANY
+from recloop.store.log import Rows, write, write_all
 from recloop.store.parts import tree_hash
 from recloop.store.snapshot import watermark, write_snapshot
 from recloop.store.tables import events, quarantine
@@ -39,6 +42,14 @@ ALONE = {"sqlite": "delete from events", "postgresql": "lock table events"}  # n
 @pytest.fixture
 def engine(store_url):
     return open_store(store_url)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def store(request, tmp_path_factory):
+    """One for many examples, which leave nothing in it."""
+    if request.param == "sqlite":
+        return open_store(f"sqlite:///{tmp_path_factory.mktemp('s')}/s.db")
+    return open_store(request.getfixturevalue("postgres").new())
 
 
 def click(number, user="u", item="a", kind="click", value=1.0):
@@ -211,6 +222,22 @@ def test_of_callers_who_bring_the_same_row_at_once_the_first_is_told_that_it_was
         callers = [Rows([impression(1)], [click(1)]), Rows([impression(1)], [click(1), click(2)]), Rows()]
         assert [taken.new for taken in write_all(connection, callers)] == [2, 1, 0]
     assert append(engine, [impression(1), impression(1)], [click(3), click(3)]) == 1
+
+
+@given(known=st.sets(st.integers(0, 39)), told=st.lists(st.integers(0, 39), min_size=MANY, max_size=40))
+def test_of_many_rows_each_is_told_whether_it_was_new(store, known, told):
+    with store.connect() as connection:
+        write(connection, acts=[click(n) for n in known])
+        [taken] = write_all(connection, [Rows(acts=[click(n) for n in told])])
+        kept = connection.execute(select(events.c.event_id)).scalars().all()
+        connection.rollback()
+    expected = [
+        Outcome.REPEATED if n in known | {*told[:place]} else Outcome.NEW for place, n in enumerate(told)
+    ]
+    assert taken.acts == expected
+    assert sorted(kept) == sorted(f"e{n}" for n in known | {*told})
+    with store.connect() as connection:
+        assert not connection.execute(select(events.c.event_id)).all(), "nothing was committed on the way"
 
 
 def test_a_full_queue_says_so(engine):

@@ -53,6 +53,9 @@ ATTEMPTS = 5
 MANY = 16  # rows, from which on one text for each column is faster than values
 SEPARATOR, NULL = "\x1f", "\x1e"  # in such a text
 BUSY_SECONDS = 15  # that SQLite waits for another who writes
+LOG_PAGES = (
+    4000  # of SQLite's log, 16 MB, before they go to the file: a page that many acts changed goes once
+)
 
 
 def open_store(url: str) -> Engine:
@@ -200,6 +203,7 @@ def _durable(connection: sqlite3.Connection, _record: object) -> None:
                 raise
             time.sleep(0.01)
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
     connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, for erasure
 
 
@@ -217,19 +221,36 @@ def insert_or_ignore(connection: Connection, table: Table, rows: list[dict]) -> 
 def insert_new(connection: Connection, table: Table, rows: list[dict], keys: list[Column]) -> set[tuple]:
     """``insert_or_ignore``; returns the keys of those that went in.
 
-    SQLite gets the rows as values. PostgreSQL gets many rows as one text for each column, which it takes
+    SQLite gets the rows as values; many of them first as if none were known, so that it need not tell which
+    went in. PostgreSQL gets many rows as one text for each column, which it takes
     apart itself: the statement is then the same for any number of rows, and making an array costs more.
     """
     if not rows:
         return set()
     rows = _in_order(table, rows)
-    statement, given = _of_values(connection.dialect.name, table, *keys), rows
+    dialect, many = connection.dialect.name, len(rows) >= MANY
+    told = all(key.name in rows[0] for key in keys)
+    if dialect == "sqlite" and many and told and _all_new(connection, table, rows):
+        return {tuple(row[key.name] for key in keys) for row in rows}
+    statement, given = _of_values(dialect, table, *keys), rows
     bytes_in_it = any(isinstance(column.type, LargeBinary) for column in table.c)
-    if connection.dialect.name == "postgresql" and len(rows) >= MANY and not bytes_in_it:
+    if dialect == "postgresql" and many and not bytes_in_it:
         texts = {name: _joined([row[name] for row in rows]) for name in rows[0]}
         if None not in texts.values():
             statement, given = _of_texts(table, tuple(texts), *keys), [texts]
     return {tuple(row) for row in connection.execute(statement, given)}
+
+
+def _all_new(connection: Connection, table: Table, rows: list[dict]) -> bool:
+    """Insert rows if none is known; where one is, nothing is inserted."""
+    if not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+        take_turn(connection)  # the savepoint would be the transaction, and its release a commit
+    connection.exec_driver_sql("SAVEPOINT all_new")
+    new = connection.execute(_of_values("sqlite", table), rows).rowcount == len(rows)
+    if not new:
+        connection.exec_driver_sql("ROLLBACK TO all_new")
+    connection.exec_driver_sql("RELEASE all_new")
+    return new
 
 
 def _joined(values: list) -> str | None:
@@ -243,8 +264,8 @@ def _joined(values: list) -> str | None:
 
 @cache
 def _of_values(dialect: str, table: Table, *keys: Column) -> Insert:
-    insert = (sqlite if dialect == "sqlite" else postgresql).insert(table)
-    return insert.on_conflict_do_nothing().returning(*keys)
+    insert = (sqlite if dialect == "sqlite" else postgresql).insert(table).on_conflict_do_nothing()
+    return insert.returning(*keys) if keys else insert
 
 
 @cache
