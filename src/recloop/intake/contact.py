@@ -14,12 +14,10 @@ def masked(body: object, known: frozenset[str]) -> object:
 
     Such a field must go before the row can be let in, so that nothing is lost that a repair needs.
     """
-    if not isinstance(body, dict) or body.keys() <= known:
+    if not isinstance(body, dict):
         return body
-    return {
-        name: LEFT_OUT if name not in known and _is_contact(name, value) else value
-        for name, value in body.items()
-    }
+    found = [name for name, value in body.items() if name not in known and _is_contact(name, value)]
+    return body | dict.fromkeys(found, LEFT_OUT) if found else body
 
 
 def _is_contact(name: object, value: object) -> bool:
