@@ -1,6 +1,7 @@
 """What was refused is kept with its kind of failure, can be repaired, and is let in once."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import func, select
@@ -144,6 +145,14 @@ def test_what_is_refused_again_is_held_once_and_counted(engine):
     ]
     append(engine, refused=others)
     assert [row.seen for row in held(engine, 9)] == [1, 1, 1, 1, 2, 2, 4], "these are others"
+
+
+def test_of_many_who_bring_the_same_at_once_each_is_counted(engine):
+    refused = parse_events([GOOD | {"kind": f"k{n}"} for n in range(20)], NOW)[1]
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(append, engine, refused=refused) for _ in range(20)]:
+            done.result()
+    assert [row.seen for row in held(engine, 99)] == [20] * 20
 
 
 def test_what_was_let_in_and_comes_again_does_not_wait_again(engine):
