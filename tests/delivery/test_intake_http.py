@@ -60,6 +60,27 @@ def test_too_many_acts_of_one_request_are_let_in_from_the_quarantine(live):
     assert replay(live.engine, held(live.engine, 1)[0]) == 5001
 
 
+def test_a_client_that_sends_bad_rows_again_fills_nothing(live):
+    before, bad = count(live, quarantine), [CLICK | {"kind": f"stare{n}"} for n in range(3)]
+    for _ in range(4):
+        assert live.client.post("/events", json=[*bad, CLICK]).json()["rows"] == ["refused"] * 3 + ["new"]
+        assert live.client.post("/events", content=b"[{again", headers=KIND).status_code == 400
+    assert count(live, quarantine) == before + 4
+    assert [row.seen for row in held(live.engine, 4)] == [4] * 4
+
+
+def test_contact_data_that_somebody_adds_to_an_act_is_not_kept(live):
+    contact = {"email": "kim@example.org", "memo": "010-1234-5678"}
+    for act in (CLICK | contact, CLICK | contact | {"schema_version": "1.9", "item_id": "none-such"}):
+        assert live.client.post("/events", json=[act]).status_code == 422
+        found = json.loads(held(live.engine, 1)[0].body)
+        assert found == act | {"email": "left out", "memo": "left out"}
+    many = [CLICK | contact | {"event_id": f"c{n}"} for n in range(5001)]
+    assert live.client.post("/events", json=many).status_code == 413
+    assert "left out" in held(live.engine, 1)[0].body
+    assert "kim@" not in held(live.engine, 1)[0].body
+
+
 def test_one_act_that_clashes_is_409_and_its_repeat_is_not(live):
     act = CLICK | {"event_id": "single"}
     assert live.client.post("/feedback", json=act).json() == {"accepted": 1, "event_id": "single"}

@@ -8,7 +8,10 @@ from sqlalchemy import func, select
 from recloop.delivery import Target, rollout
 from recloop.delivery.following import EVERY
 from recloop.delivery.why import TEXTS, Shown, sentences
+from recloop.intake import import_into
 from recloop.intake.feedback import identity
+from recloop.intake.files import EventTable
+from recloop.intake.server_log import ServerLog
 from recloop.schema import now_us
 from recloop.store import Refused, open_store, set_consent, set_consents
 from recloop.store.consent import PURPOSES
@@ -336,6 +339,16 @@ def test_an_id_that_is_made_from_an_act_does_not_tell_the_account(accounts):
     assert found != identity(act)
     assert found == identity(act | {"user_id": open_vault(accounts.places).pseudonym("lee.sora")})
     assert accounts.client.post("/feedback", json=act).json() == {"accepted": 0, "event_id": found}
+
+
+def test_an_act_that_came_over_http_is_known_when_its_file_is_imported(accounts, tmp_path):
+    agree(accounts, "choi.yuna", "service")
+    act = {"user_id": "choi.yuna", "item_id": "i1", "kind": "click", "ts": now_us() - 9}
+    assert accounts.client.post("/events", json=[act]).json()["rows"] == ["new"]
+    (tmp_path / "acts.jsonl").write_text(json.dumps(act))
+    name = open_vault(accounts.places).behind_the_door
+    for source in (EventTable(tmp_path / "acts.jsonl"), ServerLog(tmp_path / "acts.jsonl")):
+        assert import_into(accounts.engine, source, progress=False, name=name).added["events"] == 0
 
 
 def test_why_is_told_in_both_languages(live):

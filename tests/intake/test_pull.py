@@ -19,10 +19,11 @@ NOW = 1_700_000_000_000_000
 
 
 class Service:
-    """A shop's API: ten records a page; ``faults`` are the statuses that it gives before it answers again."""
+    """A shop's API: ``size`` records a page; ``faults`` are the statuses that it gives before it answers."""
 
     def __init__(self):
         self.records, self.faults, self.asked, self.broken, self.timed = [], [], [], None, False
+        self.size = 10
         service = self
 
         class Answers(BaseHTTPRequestHandler):
@@ -54,8 +55,8 @@ class Service:
 
     def page(self, query):
         if self.timed:
-            later = [r for r in self.records if r["at"] >= query.get("since", "")]
-            return {"data": {"rows": later[:10]}}
+            later = [r for r in self.records if str(r["at"]) >= query.get("since", "")]
+            return {"data": {"rows": later[: self.size]}}
         start = int(query.get("cursor", 0))
         found = self.records[start : start + 10]
         return {"events": found, "next": start + len(found) if found else None}
@@ -187,3 +188,61 @@ def test_a_service_that_refuses_is_said_at_once(engine, service):
     with pytest.raises(DatasetError, match="answered 401"):
         pull(engine, service)
     assert len(service.asked) == 1
+
+
+def timed(service, moments):
+    """A service without cursors, whose records have these moments; what one of its pages is asked with."""
+    service.timed = True
+    service.records = [record(n) | {"at": moment} for n, moment in enumerate(moments)]
+    fields = {name: name for name in record(0)}
+    return {"records": "data.rows", "following": "", "newest": "at", "param": "since", "fields": fields}
+
+
+AT = "2023-11-14T22:13:20"
+
+
+@pytest.mark.parametrize("zone", ["Z", ".250Z", "+09:00", ""])
+def test_a_whole_page_of_one_time_is_said_until_pages_are_larger(engine, service, zone):
+    words = timed(service, [AT + zone] * 15 + [AT.replace(":20", ":21") + zone])
+    for _ in range(2):  # also for whoever goes on from the saved cursor
+        with pytest.raises(
+            DatasetError, match=r"more records have it than a page holds \(10\).*larger pages"
+        ):
+            pull(engine, service, **words)
+    assert len(ids(engine)) == 10, "what came is kept"
+    service.size = 20
+    pull(engine, service, **words)
+    assert ids(engine) == [f"o{n}" for n in range(16)]
+
+
+@pytest.mark.parametrize("at", [1_700_000_000, "1700000000", AT, AT + "Z", "2023-11-14", "release-7"])
+def test_a_page_of_one_time_that_is_the_last_is_the_end(engine, service, at):
+    words = timed(service, [at] * 3)
+    assert pull(engine, service, **words).added["events"] == 3
+    assert pull(engine, service, **words).added["events"] == 0
+
+
+@pytest.mark.parametrize("at", [(7, 8), ("7", "8"), ("2023-11-14", "2023-11-15"), (AT, AT[:-2] + "21")])
+def test_a_cursor_that_cannot_advance_is_found_whatever_it_is(engine, service, at):
+    words = timed(service, [at[0]] * 12 + [at[1]])
+    with pytest.raises(DatasetError, match="more records have it than a page holds"):
+        pull(engine, service, **words)
+
+
+def test_what_comes_while_one_asks_is_no_stall(engine, service):
+    words = timed(service, [AT] * 3)
+    page = service.page
+
+    def grows(query):
+        if query.get("since", "") > AT and len(service.records) == 3:
+            service.records.append(record(3) | {"at": AT[:-2] + "21"})
+        return page(query)
+
+    service.page = grows
+    assert pull(engine, service, **words).added["events"] == 4
+
+
+def test_records_that_lack_the_field_that_grows_are_said(engine, service):
+    words = timed(service, [AT])
+    with pytest.raises(DatasetError, match="no record of a page has a number or a text at 'when'"):
+        pull(engine, service, **words | {"newest": "when"})

@@ -1,6 +1,7 @@
 """What was refused is kept with its kind of failure, can be repaired, and is let in once."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import func, select
@@ -9,7 +10,7 @@ from recloop.intake import parse_events
 from recloop.intake.replay import ReplayError, replay
 from recloop.intake.server_log import parse_line
 from recloop.intake.traffic import Rules
-from recloop.schema import Event, Item
+from recloop.schema import Event, EventKind, Failure, Item, Traffic
 from recloop.settings import places
 from recloop.store import Outcome, Refused, Rows, add_items, append, open_store, set_consents, take
 from recloop.store.quarantine import KEPT, count_held, find_held, held
@@ -122,6 +123,44 @@ def test_the_same_id_with_another_body_is_a_conflict_and_an_honest_repeat_is_non
     ]
     take(engine, Rows(acts=others))
     assert count_held(engine) == [("http", "duplicate", 2, 2)], "the same conflict again is not another one"
+    assert [row.seen for row in held(engine, 9)] == [2, 2]
+
+
+def test_what_is_refused_again_is_held_once_and_counted(engine):
+    bad, late = GOOD | {"kind": "stare"}, GOOD | {"event_id": "old", "ts": NOW - 8 * DAY}
+    for later in (0, 3 * DAY):  # by when the reason tells another age
+        append(engine, refused=parse_events([bad, late, bad, GOOD | {"kind": "x"}], NOW + later)[1])
+    rows = held(engine, 9)[::-1]
+    assert [(json.loads(row.body)["kind"], row.seen) for row in rows] == [
+        ("stare", 4),
+        ("click", 2),
+        ("x", 2),
+    ]
+    assert rows[1].reason == "ts: 8.0 days old, 7 at most"
+    others = [
+        Refused("own", "event", rows[0].reason, bad),
+        Refused("http", "body", rows[0].reason, bad),
+        Refused("http", "event", rows[0].reason, bad, Failure.RANGE),
+        Refused("http", "event", rows[0].reason, bad, traffic=Traffic.BOT),
+    ]
+    append(engine, refused=others)
+    assert [row.seen for row in held(engine, 9)] == [1, 1, 1, 1, 2, 2, 4], "these are others"
+
+
+def test_of_many_who_bring_the_same_at_once_each_is_counted(engine):
+    refused = parse_events([GOOD | {"kind": f"k{n}"} for n in range(20)], NOW)[1]
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(append, engine, refused=refused) for _ in range(20)]:
+            done.result()
+    assert [row.seen for row in held(engine, 99)] == [20] * 20
+
+
+def test_what_was_let_in_and_comes_again_does_not_wait_again(engine):
+    (row,) = refuse(engine, GOOD | {"kind": "stare"})
+    assert replay(engine, row, json.dumps(GOOD), any_age=True) == 1
+    refuse(engine, GOOD | {"kind": "stare"})
+    assert held(engine, 9, waiting=True) == []
+    assert find_held(engine, row.id).seen == 2
 
 
 def test_of_two_bodies_in_one_batch_the_first_holds(engine):
@@ -236,6 +275,67 @@ def test_what_colleagues_did_is_flagged_when_it_is_let_in_late(engine):
         flags = connection.execute(select(events.c.traffic).order_by(events.c.seq)).scalars().all()
         shown = connection.execute(select(impressions.c.traffic).order_by(impressions.c.seq)).scalars().all()
     assert (flags, shown) == (["internal", None, "internal", None], ["internal", None])
+
+
+def test_what_a_bot_sent_is_flagged_when_it_is_let_in_late(engine):
+    act = {"user_id": "u3", "item_id": "i1", "kind": "click"}
+    bodies = {"text": json.dumps([act, act])}
+    append(
+        engine,
+        refused=[
+            Refused("http", "event", "?", act | {"value": 0}, traffic=Traffic.BOT),
+            Refused("http", "body", "?", bodies, traffic=Traffic.INTERNAL),
+            Refused("http", "event", "?", act),
+        ],
+    )
+    for row in held(engine, 9)[::-1]:
+        replay(engine, row)
+    with engine.connect() as connection:
+        flags = connection.execute(select(events.c.traffic).order_by(events.c.seq)).scalars().all()
+    assert flags == ["bot", "internal", "internal", None]
+
+
+def test_a_conflict_keeps_what_its_sender_was(engine):
+    (act,), _ = parse_events([GOOD], NOW)
+    take(engine, Rows(acts=[act]))
+    other = act.model_copy(update={"kind": EventKind.CART, "traffic": Traffic.BOT})
+    assert take(engine, Rows(acts=[other])).acts == [Outcome.CONFLICT]
+    (row,) = held(engine, 9)
+    replay(engine, row, json.dumps(json.loads(row.body) | {"event_id": "e9"}), any_age=True)
+    with engine.connect() as connection:
+        found = connection.execute(select(events.c.traffic).where(events.c.event_id == "e9")).scalar_one()
+    assert found == "bot"
+
+
+CONTACTS = {
+    "email": "kim",
+    "note": "write to kim@example.org",
+    "customer": {"tel": ["010-1234-5678"]},
+    "call": "+82 2 123 4567",
+    "Phone": 7,
+}
+
+
+def test_contact_data_in_fields_that_no_act_has_is_kept_nowhere(engine):
+    plain = {
+        "colour": "red",
+        "at": "2026-01-31T01:02:03.000004+00:00",
+        "n": 1760104536000000,
+        "x": 0.12345678901,
+    }
+    act = GOOD | {"sent": NOW, "schema_version": "1.0"}
+    (row,) = refuse(engine, act | CONTACTS | plain)
+    assert json.loads(row.body) == act | dict.fromkeys(CONTACTS, "left out") | plain
+    late = act | {"schema_version": "1.7", "email": "kim@example.org", "ts": 5}
+    (row,) = refuse(engine, late)
+    assert (row.failure, json.loads(row.body)["email"]) == ("too-old", "left out")
+    assert replay(engine, row, any_age=True) == 1
+
+
+def test_a_long_text_is_looked_through_at_once():
+    for text in ("@" * 300_000, "a" * 300_000 + "@", "+0" * 150_000, "0 " * 150_000):
+        (row,) = parse_events([GOOD | {"note": text}], NOW)[1]
+        assert row.reason == "note: no field of an event"
 
 
 def test_a_row_of_a_dataset_says_how_it_comes_in(engine):

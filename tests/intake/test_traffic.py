@@ -1,16 +1,20 @@
 """Bots and colleagues are flagged, kept, and nothing learns from them."""
 
+import json
+
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
 from recloop.delivery.outcomes import outcomes
+from recloop.intake.replay import replay
 from recloop.intake.server_log import parse_line
 from recloop.intake.traffic import Rules
 from recloop.schema import Event, Impression, Item, Traffic
 from recloop.schema.records import Arrival
 from recloop.settings import load_params
 from recloop.store import add_items, append, open_store, popular
+from recloop.store.quarantine import held
 from recloop.store.snapshot import watermark, write_snapshot
 from recloop.store.tables import events, impressions
 from tests.delivery.live import PARAMS, Live
@@ -98,10 +102,19 @@ def test_over_http(tmp_path):
         live.client.post("/feedback", json=act | {"user_id": "qa-1"})
         for person in ("u", "qa-1"):
             live.ask(person, k=1)
+        bot = {"user-agent": "Googlebot/2.1"}
+        live.client.post("/feedback", json=act | {"kind": "stare"}, headers=bot)
+        live.client.post("/feedback", content=b"{", headers=bot | {"content-type": "application/json"})
+        live.client.post("/feedback", json=act | {"kind": "stare", "user_id": "qa-1"})
+        live.client.post("/feedback", json=act | {"kind": "stare"})
+        refused = held(live.engine, 9)[::-1]
+        for row in refused:
+            assert replay(live.engine, row, json.dumps(act)) == 1
         with live.engine.connect() as connection:
             flags = connection.execute(select(events.c.traffic).order_by(events.c.seq)).scalars().all()
             shown = (
                 connection.execute(select(impressions.c.traffic).order_by(impressions.c.seq)).scalars().all()
             )
-    assert flags == [None, "bot", "internal"]
+    assert flags == [None, "bot", "internal", "bot", "bot", "internal", None]
+    assert not any("Googlebot" in row.body + row.reason for row in refused)
     assert shown == [None, "internal"]

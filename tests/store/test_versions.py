@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from recloop.schema import Event, Impression, Item, User
 from recloop.store import (
+    Refused,
     StoreError,
     append,
     find_items,
@@ -47,6 +48,8 @@ ROWS = {
     "rollouts": {"challenger": "new", "champion": "old", "state": "canary", "open": True, "ts": 5},
     "alerts": {"name": "a", "severity": "page", "summary": "s", "figures": "{}", "ts": 6},
     "exposures": {"experiment": "x", "user_id": "u", "arm": "b", "ts": 7},
+    "quarantine": {"source": "http", "kind": "event", "failure": "schema", "reason": "kind: none",
+                   "body": '{"kind": "stare"}', "ts": 8},
     "leases": {"name": "rollout", "holder": "", "token": 4, "beat": 2, "term": 3, "expires": 0},
 }  # fmt: skip
 SINCE_0006 = {  # what comes with an item
@@ -113,6 +116,8 @@ def check_whole(engine):
     assert append(engine, [Impression(**ROWS["impressions"])], [ACT]) == 0, "what was there is a repeat"
     assert append(engine, acts=[ACT.model_copy(update={"event_id": "e2"})]) == 1
     assert [row["challenger"] for row in rows_of(engine, "rollouts") if row["open"]] == ["new"]
+    append(engine, refused=[Refused("http", "event", "kind: none", {"kind": "stare"})])
+    assert [row["seen"] for row in rows_of(engine, "quarantine")] == [2], "what was held is known again"
 
 
 def test_migrations_make_the_tables_that_the_code_has(store_url):
@@ -154,6 +159,20 @@ def test_an_older_store_waits_for_the_command_and_keeps_its_data(store_url, vers
     }
     assert kept == before
     check_whole(engine)
+
+
+def test_what_was_held_more_than_once_stays_and_the_first_is_counted_on(store_url):
+    old = create_engine(store_url)
+    versions.upgrade(old, "0007")
+    held = [ROWS["quarantine"] | {"ts": n, "kind": kind} for n, kind in enumerate(["event"] * 1100 + ["log"])]
+    with old.begin() as connection:
+        connection.execute(sa.table("quarantine", *map(sa.column, held[0])).insert(), held)
+    upgrade_store(store_url)
+    engine = open_store(store_url)
+    append(engine, refused=[Refused("http", "event", "kind: none", {"kind": "stare"})] * 2)
+    rows = sorted(rows_of(engine, "quarantine"), key=lambda row: row["id"])
+    assert [(row["ts"], row["kind"]) for row in rows] == [(row["ts"], row["kind"]) for row in held]
+    assert [row["seen"] for row in rows] == [3] + [1] * 1100
 
 
 def test_a_newer_store_is_refused_and_stays_as_it_is(store_url):

@@ -40,7 +40,7 @@ def list_(
     if json_:
         as_json(rows)
         return
-    as_table(rows, ["id", "refused", "source", "kind", "failure", "reason", "let in"])
+    as_table(rows, ["id", "refused", "source", "kind", "failure", "seen", "reason", "let in"])
     names = ("source", "failure", "rows", "waiting")
     as_table([dict(zip(names, line, strict=True)) for line in count_held(engine)], list(names), "\nin all")
 

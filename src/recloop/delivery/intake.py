@@ -18,11 +18,12 @@ from recloop.delivery.following import Following
 from recloop.delivery.meters import Meters
 from recloop.delivery.outcomes import worth
 from recloop.delivery.problems import Problem, decoded, require_json
-from recloop.intake.feedback import TooOld, identity, judge
+from recloop.intake.feedback import TooOld, identity, judge, to_keep
 from recloop.intake.traffic import Rules
-from recloop.schema import Arrival, Event, Failure, Slate
+from recloop.schema import Arrival, Event, Failure, Slate, Traffic
 from recloop.settings import Params
 from recloop.store import Outcome, Refused, Taken
+from recloop.store.quarantine import person_in
 from recloop.store.tables import events, impressions, items
 
 ACT_LIMIT, BODY_LIMIT = 1 << 16, 1 << 20  # bytes of one act, and of a batch
@@ -72,9 +73,9 @@ class Intake:
         raw = await self._body(request, self._acts, BODY_LIMIT)
         if len(raw) > MOST_EVENTS:
             why = f"{len(raw)} events in one request, {MOST_EVENTS} at most"
-            admitted = await self._door.admit([Refused("http", "event", why, body) for body in raw])
-            kept = [row.body for row in admitted if isinstance(row, Refused)]
-            await self._keep(why, {"text": msgspec.json.encode(kept).decode()})
+            admitted = await self._door.admit([Refused("http", "event", why, to_keep(body)) for body in raw])
+            bodies = [row.body for row in admitted if isinstance(row, Refused)]
+            await self._keep(request, why, {"text": msgspec.json.encode(bodies).decode()})
             raise Problem(413, why, "body")
         rows, outcomes = await self.told(request, raw)
         taken = sum(outcomes.count(how) for how in (Outcome.NEW, Outcome.REPEATED, UNCONSENTED))
@@ -93,12 +94,14 @@ class Intake:
             return decoded(decoder, await require_json(request, limit))
         except Problem as problem:
             if problem.status_code in UNREAD:
-                await self._keep(f"{problem.field}: {problem.detail}", {"text": _text(problem.body)})
+                why = f"{problem.field}: {problem.detail}"
+                await self._keep(request, why, {"text": _text(problem.body)})
             raise
 
-    async def _keep(self, why: str, body: object) -> None:
+    async def _keep(self, request: Request, why: str, body: object) -> None:
         self._meters.events.labels("refused").inc()
-        await self._commit(refused=[Refused("http", "body", why, body)])
+        row = Refused("http", "body", why, body, traffic=self._sender(request))
+        await self._commit(refused=[row])
 
     async def _judged(self, raw: Sequence[object]) -> Judged:
         """Per row an event, or why it is none. What is too old but known is left to the store to compare."""
@@ -135,21 +138,27 @@ class Intake:
         people = await self._door.visitors({act.user_id for _, act, _ in made})
         unnamed = list(rows)
         for place, act, body in made:
-            name = identity(body | {"user_id": people[act.user_id].user_id})
+            name = identity(body, people[act.user_id].user_id)
             row, act = rows[place], act.model_copy(update={"event_id": name})
             unnamed[place] = replace(row, act=act) if isinstance(row, TooOld) else act
         return unnamed
 
     def _flagged(self, request: Request, rows: Judged) -> Judged:
         """The rows, of which those that are no customer's say so."""
-        agent = request.headers.get("user-agent", "")
-        sender = self._rules.of_sender(agent, request.client.host if request.client else "")
+        sender = self._sender(request)
         flagged: Judged = []
         for row in rows:
-            if isinstance(row, Arrival) and (found := sender or self._rules.of_person(row.user_id)):
-                row = row.model_copy(update={"traffic": found})
+            if isinstance(row, Arrival):
+                if found := sender or self._rules.of_person(row.user_id):
+                    row = row.model_copy(update={"traffic": found})
+            elif found := sender or self._rules.of_person(person_in(row) or ""):
+                row = replace(row, traffic=found)
             flagged.append(row)
         return flagged
+
+    def _sender(self, request: Request) -> Traffic | None:
+        agent = request.headers.get("user-agent", "")
+        return self._rules.of_sender(agent, request.client.host if request.client else "")
 
     def _present(self, column: Column, values: set[str]) -> set[str]:
         """Which of the values the store has; all, where it cannot be read now."""
@@ -203,7 +212,7 @@ class Intake:
 
 def _unknown_item(act: Arrival, body: object) -> Refused:
     why = f"item_id: {act.item_id} is no item of the catalogue"
-    return Refused("http", "event", why, body, Failure.REFERENCE)
+    return Refused("http", "event", why, to_keep(body), Failure.REFERENCE)
 
 
 def _account(rows: Judged, outcomes: Sequence[str]) -> dict:

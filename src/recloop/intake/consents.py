@@ -15,6 +15,7 @@ from recloop.intake.rows import read_rows
 from recloop.schema import Failure, now_us
 from recloop.schema.records import Identifier, Micros, Record
 from recloop.store import Refused
+from recloop.store.engine import in_transaction
 from recloop.store.person import note_access
 from recloop.store.quarantine import hold
 from recloop.store.statements import Heard, Statement, add_statements
@@ -105,8 +106,7 @@ def take_consents(
         for place, why in enumerate(became)
         if isinstance(why, Unfit)
     ]
-    with engine.begin() as connection:
-        hold(connection, refused, once=True)
+    in_transaction(engine, lambda connection: hold(connection, refused))
     note_access(engine, who, "consents", *sorted(new))
     return became, new
 

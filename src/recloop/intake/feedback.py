@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recloop.intake.contact import masked
 from recloop.intake.reasons import Unfit, unfit
 from recloop.schema import Arrival, Event, Failure, now_us
 from recloop.schema.versions import VERSION, Version, parse_version
@@ -17,6 +18,7 @@ AHEAD = 60_000_000  # a client's clock may be a minute fast
 TOLERATED = 5_000_000  # between a client's clock and ours: the way of a message takes time too
 MOST_EXTRA = 4096  # characters of what a later schema version adds
 KNOWN = frozenset(Event.model_fields)
+SAID = KNOWN | {"sent", "schema_version"}  # fields of an act as it is sent
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,19 @@ def judge(
             act = _event(body, now)
         except ValueError as error:
             found = unfit(error)
-            rows.append(Refused(source, "event", str(found), body, found.failure))
+            rows.append(Refused(source, "event", str(found), to_keep(body), found.failure))
             continue
         if act.ts < now - oldest:
             why = f"ts: {(now - act.ts) / DAY:.1f} days old, {oldest / DAY:.0f} at most"
-            rows.append(TooOld(source, "event", why, body, Failure.TOO_OLD, act))
+            rows.append(TooOld(source, "event", why, to_keep(body), Failure.TOO_OLD, act=act))
         else:
             rows.append(act)
     return rows
+
+
+def to_keep(body: object) -> object:
+    """What the quarantine keeps of a refused act: all but contact data in fields that an act has not."""
+    return masked(body, SAID)
 
 
 def _event(body: object, now: int) -> Arrival:
@@ -111,8 +118,14 @@ def _skew(sent: object, now: int) -> int:
     return now - sent if abs(now - sent) > TOLERATED else 0
 
 
-def identity(body: dict) -> str:
-    """An id that is the same for the same content, whenever it is sent."""
+def identity(body: dict, user_id: str | None = None) -> str:
+    """An id that is the same for the same content, whenever it is sent.
+
+    ``user_id`` is taken in place of who stands there: the pseudonym of an account. Who has the store could
+    else try accounts until one fits.
+    """
     said = {name: value for name, value in body.items() if name != "sent"}
+    if user_id is not None:
+        said["user_id"] = user_id
     content = json.dumps(said, sort_keys=True, default=str).encode()
     return f"h{hashlib.sha256(content).hexdigest()[:32]}"

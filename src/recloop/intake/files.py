@@ -7,6 +7,7 @@ offset; they may be of any age.
 import csv
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from recloop.intake.feedback import AHEAD, identity, judge
 from recloop.intake.profiles import kept, require_welcome
 from recloop.intake.reasons import Unfit, unfit
 from recloop.intake.rows import filled, parsed
-from recloop.intake.source import OWN, ROWS_AT_ONCE, Batch, DatasetError, TableReport
+from recloop.intake.source import OWN, ROWS_AT_ONCE, Batch, DatasetError, Made, TableReport
 from recloop.intake.times import micros
 from recloop.schema import Arrival, Event, Failure, Impression, User, now_us
 from recloop.store import Refused
@@ -66,7 +67,8 @@ class Table:
 
     def batch(self, kept: list[Any], refused: list[Refused]) -> Batch:
         """What goes to the store together."""
-        return Batch(**{self.table: kept}, refused=refused)
+        rows: dict[str, Any] = {self.table: kept}
+        return Batch(**rows, refused=refused)
 
     def judged(self, rows: Sequence[object], now: int) -> list[Record | Refused]:
         """Per row the record, or why it is none; ``now`` in µs since 1970."""
@@ -99,10 +101,29 @@ class EventTable(Table):
 
     table = "events"
     needed = ("user_id", "item_id", "kind", "ts")
+    _made: dict[str, Made]  # of the rows that are judged now
 
     def judged(self, rows: Sequence[object], now: int) -> list[Record | Refused]:
         """As ``/events`` does, but of any age."""
-        return list(judge([_act(row) for row in rows], now, self.name, oldest=now))
+        self._made = {}
+        return list(judge([self._act(row) for row in rows], now, self.name, oldest=now))
+
+    def batch(self, kept: list[Any], refused: list[Refused]) -> Batch:
+        """The acts, and of which content their ids are."""
+        return Batch(events=kept, refused=refused, made=self._made)
+
+    def _act(self, row: object) -> object:
+        """A row as ``judge`` takes it; without a time it is left as it is, to be refused."""
+        if not isinstance(row, dict):
+            return row
+        if "ts" not in row:
+            return row | {"ts": ""}
+        said = _said(row)
+        if "event_id" in said:
+            return said
+        name = identity(said)
+        self._made[name] = partial(identity, said)
+        return {"event_id": name} | said
 
 
 class OrganicTable(EventTable):
@@ -117,11 +138,12 @@ class OrganicTable(EventTable):
         acts: list[Event] = []
         for act in kept:
             if act.request_id is None:
-                key = hashlib.sha256(act.event_id.encode()).hexdigest()[:24]
-                act = act.model_copy(update={"request_id": f"o{key}"})
+                act = act.model_copy(update={"request_id": _meeting(act.event_id)})
                 shown.append(_met(act))
+                if make := self._made.get(act.event_id):
+                    self._made[act.request_id] = partial(_meeting_of, make)
             acts.append(act)
-        return Batch(impressions=shown, events=acts, refused=refused)
+        return Batch(impressions=shown, events=acts, refused=refused, made=self._made)
 
 
 class ImpressionTable(Table):
@@ -161,6 +183,15 @@ class PersonTable(Table):
         return kept(body, Failure.SCHEMA, User)
 
 
+def _meeting(event_id: str) -> str:
+    """The request of an act that names none."""
+    return f"o{hashlib.sha256(event_id.encode()).hexdigest()[:24]}"
+
+
+def _meeting_of(make: Made, user_id: str) -> str:
+    return _meeting(make(user_id))
+
+
 def _met(act: Arrival) -> Impression:
     return Impression(
         request_id=act.request_id or "",
@@ -181,16 +212,6 @@ def _past(ts: int, now: int) -> None:
 
 def _said(row: dict) -> dict:
     return {name: micros(value) if name in ("ts", "created_at") else value for name, value in row.items()}
-
-
-def _act(row: object) -> object:
-    """A row as ``judge`` takes it; without a time it is left as it is, to be refused."""
-    if not isinstance(row, dict):
-        return row
-    if "ts" not in row:
-        return row | {"ts": ""}
-    said = _said(row)
-    return {"event_id": identity(said)} | said
 
 
 def shape(path: Path) -> tuple[list[str] | None, int]:

@@ -12,12 +12,13 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from recloop.intake.reasons import unfit
-from recloop.intake.server_log import opened, parse_line
-from recloop.intake.source import Batch, DatasetError, TableReport
+from recloop.intake.server_log import id_of, opened, parse_line
+from recloop.intake.source import Batch, DatasetError, Made, TableReport
 from recloop.intake.traffic import Rules
 from recloop.schema import Event, Impression
 from recloop.settings import places
@@ -135,6 +136,7 @@ class FollowedLog:
         shown: list[Impression] = []
         acts: list[Event] = []
         refused: list[Refused] = []
+        made: dict[str, Made] = {}
         for raw in io.BytesIO(part):
             line = raw.decode("utf-8", "replace")
             try:
@@ -147,13 +149,14 @@ class FollowedLog:
                 if found:
                     shown += [found[0]] if found[0] else []
                     acts.append(found[1])
+                    made[found[1].event_id] = partial(id_of, line)
             offset += len(raw)
             self._report.read += 1
         self._report.kept += len(acts)
         self._report.quarantined += len(refused)
         for row in refused:
             self._report.reasons[row.reason] = self._report.reasons.get(row.reason, 0) + 1
-        return Batch(impressions=shown, events=acts, refused=refused, place=asdict(place))
+        return Batch(impressions=shown, events=acts, refused=refused, place=asdict(place), made=made)
 
 
 def cursor_of(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter
 
+from recloop.intake.contact import LEFT_OUT, MAIL, NAMES
 from recloop.intake.feedback import AHEAD
 from recloop.intake.reasons import Unfit, unfit
 from recloop.schema import Failure, User, now_us
@@ -22,11 +23,8 @@ from recloop.store.profiles import Change, changed
 GRID = 0.1  # degrees: 11 km from north to south
 FRESH = 3_600_000_000  # µs for which a reading says where somebody is
 MOST_ANSWERS = 50
-CONTACT = frozenset({"name", "email", "mail", "phone", "mobile", "address", "birthday", "password"})
 PLACES = frozenset({"lat", "latitude", "lon", "lng", "long", "longitude", "gps", "coords", "coordinates"})
-MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]{2,}")
 PLACE = re.compile(r"[0-9]\.[0-9]{3,}[^0-9.]+[0-9]{1,3}\.[0-9]{3,}")  # two exact numbers
-LEFT_OUT = "left out"
 PROFILE = frozenset({"age", "sex", "region"})
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
@@ -143,7 +141,7 @@ def require_welcome(field: str, name: str, value: object) -> None:
         Unfit: it is contact data, an exact place, or no text.
     """
     name, text = name.lower(), str(value)
-    if name in CONTACT or MAIL.search(text):
+    if name in NAMES or MAIL.search(text):
         raise Unfit(f"{field}: contact data is no part of a profile: see store.personal")
     if name in PLACES or PLACE.search(text):
         raise Unfit(f"{field}: a place: send it as the reading of a sensor, of which a cell is kept")

@@ -7,6 +7,8 @@ later, is made again with growing pauses; what comes twice all the same is a rep
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,11 +16,12 @@ import urllib3
 from urllib3.util import Retry, Timeout
 
 from recloop.intake.feedback import identity, judge
-from recloop.intake.source import Batch, DatasetError, TableReport
+from recloop.intake.source import Batch, DatasetError, Made, TableReport
 from recloop.intake.times import micros
 from recloop.schema import Arrival, now_us
 from recloop.store import Refused
 
+DAY, SECONDS = len("2026-01-31"), "%Y-%m-%dT%H:%M:%S"
 LATER = (429, 500, 502, 503, 504)
 
 
@@ -66,19 +69,29 @@ class Pulled:
         """A batch for each page, until one is empty or names no further one.
 
         Raises:
-            DatasetError: the service does not answer, not with such a page, or goes round in a circle.
+            DatasetError: the service does not answer, not with such a page, goes round in a circle, or has
+                more than a page of one ``newest``.
         """
-        been = [self._place]
+        been, stuck = [self._place], False
         while True:
-            page = self._ask()
-            records = _found(page, self.api.records)
-            if not isinstance(records, list):
-                raise DatasetError(f"{self.api.url}: a page has no list at {self.api.records!r}")
-            following = self._following(page, records)
+            records, following = self._page(self._place)
             if records:
                 yield self._batch(records, self._place if following is None else following)
-            if not records or following is None or following == self._place:
+            if not records or following is None:
                 return
+            if following == self._place:
+                if not self._goes_on(following):
+                    return
+                if stuck:  # what came while we asked would be there by now
+                    raise DatasetError(
+                        f"{self.api.url} has later records, but a page from {self.api.newest} {following!r}"
+                        f" on ends with it: more records have it than a page holds ({len(records)}). Ask"
+                        " for larger pages, by a parameter of the URL, or name with --newest a field in"
+                        " which records differ. What came is kept"
+                    )
+                stuck = True
+                continue
+            stuck = False
             if following in been:
                 raise DatasetError(
                     f"{self.api.url} goes round in a circle: after the cursor {self._place!r} comes"
@@ -87,16 +100,35 @@ class Pulled:
             been.append(following)
             self._place = following
 
-    def _following(self, page: Any, records: list) -> Any:
+    def _page(self, place: Any) -> tuple[list, Any]:
+        """The records of a page, and the cursor of what follows; None where there is none."""
+        page = self._ask(place)
+        records = _found(page, self.api.records)
+        if not isinstance(records, list):
+            raise DatasetError(f"{self.api.url}: a page has no list at {self.api.records!r}")
         if self.api.following:
-            return _found(page, self.api.following)
+            return records, _found(page, self.api.following)
         values = [record.get(self.api.newest) for record in records if isinstance(record, dict)]
-        return max((value for value in values if isinstance(value, int | str)), default=None, key=_rank)
+        known = [value for value in values if isinstance(value, int | str)]
+        if records and not known:
+            raise DatasetError(
+                f"{self.api.url}: no record of a page has a number or a text at {self.api.newest!r}: name"
+                " with --newest a field that each has"
+            )
+        return records, max(known, default=None, key=_rank)
 
-    def _ask(self) -> Any:
+    def _goes_on(self, newest: int | str) -> bool:
+        """Whether there are records after this value, as far as one can ask for them."""
+        beyond = None if self.api.following else _after(newest)
+        if beyond is None:
+            return False
+        found = self._page(beyond)[1]
+        return found is not None and _rank(found) > _rank(newest)
+
+    def _ask(self, place: Any) -> Any:
         url = self.api.url
-        if self._place is not None:
-            url += f"{'&' if '?' in url else '?'}{urlencode({self.api.param: self._place})}"
+        if place is not None:
+            url += f"{'&' if '?' in url else '?'}{urlencode({self.api.param: place})}"
         headers = {"accept": "application/json"}
         headers |= {"authorization": f"Bearer {self.api.token}"} if self.api.token else {}
         try:
@@ -114,7 +146,8 @@ class Pulled:
 
     def _batch(self, records: list, place: Any) -> Batch:
         now = now_us()
-        rows = judge([self._ours(record) for record in records], now, self.api.name, oldest=now)
+        made: dict[str, Made] = {}
+        rows = judge([self._ours(record, made) for record in records], now, self.api.name, oldest=now)
         acts = [row for row in rows if isinstance(row, Arrival)]
         refused = [row for row in rows if isinstance(row, Refused)]
         self._report.read += len(rows)
@@ -122,15 +155,18 @@ class Pulled:
         self._report.quarantined += len(refused)
         for row in refused:
             self._report.reasons[row.reason] = self._report.reasons.get(row.reason, 0) + 1
-        return Batch(events=acts, refused=refused, place=place)
+        return Batch(events=acts, refused=refused, place=place, made=made)
 
-    def _ours(self, record: object) -> object:
+    def _ours(self, record: object, made: dict[str, Made]) -> object:
         """A record as ``judge`` takes it; its id is that of its content where it has none."""
         if not isinstance(record, dict):
             return record
         if self.api.fields:
             record = {ours: record[theirs] for theirs, ours in self.api.fields.items() if theirs in record}
-        named = {"event_id": identity(record)} | {k: v for k, v in record.items() if v is not None}
+        named = {k: v for k, v in record.items() if v is not None}
+        if "event_id" not in named:
+            named = {"event_id": identity(record)} | named
+            made[named["event_id"]] = partial(identity, record)
         return named | {"ts": micros(named["ts"])} if "ts" in named else named
 
 
@@ -147,3 +183,18 @@ def _found(page: Any, path: str) -> Any:
 
 def _rank(value: int | str) -> tuple[bool, int | str]:
     return isinstance(value, str), value
+
+
+def _after(value: int | str) -> int | str | None:
+    """A number's next; the next second or day of a time in ISO 8601, as it is written; None: who knows."""
+    if isinstance(value, int):
+        return value + 1
+    if value.isdecimal():
+        return str(int(value) + 1)
+    try:
+        moment = datetime.strptime(value[:19].replace(" ", "T"), SECONDS if len(value) > DAY else "%Y-%m-%d")
+    except ValueError:
+        return None
+    if len(value) == DAY:
+        return (moment + timedelta(days=1)).date().isoformat()
+    return (moment + timedelta(seconds=1)).isoformat(value[10], "seconds") + value[19:]

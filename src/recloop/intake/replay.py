@@ -3,21 +3,24 @@
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select
 
-from recloop.intake.feedback import OLDEST, judge
-from recloop.intake.server_log import NOBODY, parse_line
-from recloop.intake.source import renamed
+from recloop.intake.feedback import OLDEST, identity, judge
+from recloop.intake.server_log import NOBODY, id_of, parse_line
+from recloop.intake.source import Made, renamed, to_remake
 from recloop.intake.traffic import Rules
-from recloop.schema import Arrival, Event, Impression, now_us
+from recloop.schema import Arrival, Event, Impression, Traffic, now_us
 from recloop.store import Outcome, Refused, Rows
 from recloop.store.consent import SERVICE, Terms, admitted
 from recloop.store.engine import in_transaction
 from recloop.store.log import write_all
 from recloop.store.quarantine import Held, mark_replayed
 from recloop.store.tables import items
+
+Records = tuple[list[Impression], list[Event], dict[str, Made]]
 
 
 class ReplayError(ValueError):
@@ -51,7 +54,7 @@ def replay(
     """
     if row.replayed is not None:
         return 0
-    shown, acts = _records(row, repaired, any_age, rules)
+    shown, acts, made = _records(row, repaired, any_age, rules)
     people = {one.user_id for one in shown} | {one.user_id for one in acts}
 
     def let_in(connection: Connection) -> int:
@@ -64,7 +67,8 @@ def replay(
                 " and `recloop person tidy` deletes it in its time"
             )
         _require_items(connection, acts)
-        rows = Rows(renamed(shown, names), renamed(acts, names), source=row.source)
+        anew = to_remake(connection, made, names)
+        rows = Rows(renamed(shown, names, anew), renamed(acts, names, anew), source=row.source)
         taken = write_all(connection, [rows])[0]
         if clash := [a.event_id for a, how in zip(acts, taken.acts, strict=True) if how is Outcome.CONFLICT]:
             raise ReplayError(
@@ -76,9 +80,7 @@ def replay(
     return in_transaction(engine, let_in)
 
 
-def _records(
-    row: Held, repaired: str | None, any_age: bool, rules: Rules
-) -> tuple[list[Impression], list[Event]]:
+def _records(row: Held, repaired: str | None, any_age: bool, rules: Rules) -> Records:
     if row.kind == "log":
         return _line(row, repaired, rules)
     if row.kind not in ("event", "body"):
@@ -98,10 +100,16 @@ def _records(
             f"row {row.id} is still unfit: {why}. Repair it: --body FILE, or - for standard input"
         )
     acts = [one for one in judged if isinstance(one, Arrival)]
-    return [], [act.model_copy(update={"traffic": rules.of_person(act.user_id)}) for act in acts]
+    sender = row.traffic and Traffic(row.traffic)
+    flags = [sender or rules.of_person(act.user_id) for act in acts]
+    flagged: list[Event] = [
+        act.model_copy(update={"traffic": one}) for act, one in zip(acts, flags, strict=True)
+    ]
+    unnamed = [one for one in named if isinstance(one, dict) and one.get("event_id") is None]
+    return [], flagged, {identity(one): partial(identity, one) for one in unnamed}
 
 
-def _line(row: Held, repaired: str | None, rules: Rules) -> tuple[list[Impression], list[Event]]:
+def _line(row: Held, repaired: str | None, rules: Rules) -> Records:
     text = json.loads(row.body)["text"] if repaired is None else repaired.strip("\r\n")
     try:
         found = parse_line(text, rules)
@@ -109,7 +117,8 @@ def _line(row: Held, repaired: str | None, rules: Rules) -> tuple[list[Impressio
         raise ReplayError(f"row {row.id} is still unfit: {error}") from error
     if found is None:
         raise ReplayError(f"row {row.id}: the line is about no item, so there is nothing to let in")
-    return [found[0]] if found[0] else [], [found[1]]
+    shown, act = found
+    return [shown] if shown else [], [act], {act.event_id: partial(id_of, text)}
 
 
 def _content(row: Held, repaired: str | None) -> Any:

@@ -13,19 +13,21 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import ValidationError
 
-from recloop.intake.feedback import judge
+from recloop.intake.feedback import identity, judge
 from recloop.intake.reasons import Unfit, unfit
-from recloop.intake.source import ROWS_AT_ONCE, Batch, DatasetError, TableReport
+from recloop.intake.source import ROWS_AT_ONCE, Batch, DatasetError, Made, TableReport
 from recloop.intake.traffic import Rules
 from recloop.schema import Arrival, Event, EventKind, Impression, now_us
 from recloop.settings import places
 from recloop.store import Refused
+from recloop.store.quarantine import line_under
 
 COMBINED = re.compile(
     r'^(?P<address>\S+) \S+ .*?\[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) '
@@ -68,6 +70,7 @@ class ServerLog:
         shown: list[Impression] = []
         acts: list[Event] = []
         refused: list[Refused] = []
+        made: dict[str, Made] = {}
         with opened(self.path) as handle:
             for number, raw in enumerate(handle, 1):
                 self._report.read += 1
@@ -83,17 +86,20 @@ class ServerLog:
                     impression, act = found
                     shown += [impression] if impression else []
                     acts.append(act)
+                    made[act.event_id] = partial(id_of, line)
                 if len(acts) + len(refused) >= ROWS_AT_ONCE:
-                    yield self._batch(shown, acts, refused)
-                    shown, acts, refused = [], [], []
-        yield self._batch(shown, acts, refused)
+                    yield self._batch(shown, acts, refused, made)
+                    shown, acts, refused, made = [], [], [], {}
+        yield self._batch(shown, acts, refused, made)
 
-    def _batch(self, shown: list[Impression], acts: list[Event], refused: list[Refused]) -> Batch:
+    def _batch(
+        self, shown: list[Impression], acts: list[Event], refused: list[Refused], made: dict[str, Made]
+    ) -> Batch:
         self._report.kept += len(acts)
         self._report.quarantined += len(refused)
         for row in refused:
             self._report.reasons[row.reason] = self._report.reasons.get(row.reason, 0) + 1
-        return Batch(impressions=shown, events=acts, refused=refused)
+        return Batch(impressions=shown, events=acts, refused=refused, made=made)
 
 
 def opened(path: Path) -> BinaryIO:
@@ -126,12 +132,12 @@ def parse_line(line: str, rules: Rules = NOBODY) -> tuple[Impression | None, Arr
     query = {name: values[-1] for name, values in parse_qs(address.query).items()}
     if "uid" not in query:
         return None
-    key = hashlib.sha256(line.rstrip("\r\n").encode()).hexdigest()[:24]
+    name = _key(line)
     request = query.get("rid")
     common: dict[str, Any] = {
         "user_id": query["uid"],
         "item_id": unquote(item[1]),
-        "request_id": request or f"l{key}",
+        "request_id": request or name,
         "ts": round(said.time.timestamp() * 1e6),
         "traffic": rules.of_sender(said.agent, said.address, direct=said.agent != "")
         or rules.of_person(query["uid"]),
@@ -140,11 +146,24 @@ def parse_line(line: str, rules: Rules = NOBODY) -> tuple[Impression | None, Arr
     if act not in set(EventKind):
         raise ValueError(f"act: none of {', '.join(EventKind)}")
     try:
-        event = Arrival(event_id=f"l{key}", kind=EventKind(act), received=now_us(), **common)
+        event = Arrival(event_id=name, kind=EventKind(act), received=now_us(), **common)
         shown = None if request else Impression(position=0, propensity=None, policy="organic", **common)
     except ValidationError as error:
         raise unfit(error) from None
     return shown, event
+
+
+def id_of(line: str, user_id: str) -> str:
+    """The id of a line's act where its person has this name; one that was given stays."""
+    body = _json_body(line) if line.startswith("{") else {}
+    if "kind" in body:
+        return body.get("event_id") or identity(body, user_id)
+    return _key(line_under(line, user_id))
+
+
+def _key(line: str) -> str:
+    content = line.rstrip("\r\n").encode()
+    return f"l{hashlib.sha256(content).hexdigest()[:24]}"
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,14 @@ from recloop.store import Refused, Rows, add_items, add_users, recall, remember
 from recloop.store.consent import Terms, admitted
 from recloop.store.cursors import move_cursor
 from recloop.store.engine import in_transaction
-from recloop.store.log import write_all
+from recloop.store.log import CHUNK, write_all
 from recloop.store.profiles import Change, change_profiles
-from recloop.store.quarantine import person_in, text_of, under
-from recloop.store.tables import events, impressions, items, quarantine, users
+from recloop.store.quarantine import person_in, under
+from recloop.store.repeats import find_acts
+from recloop.store.tables import events, impressions, items, users
 
 Row = TypeVar("Row", User, Impression, Event)
+Made = Callable[[str], str]  # an id that is made from content, where its person has this name
 OWN = "own"  # the name of sources of one's own people
 TABLES = (users, items, impressions, events)
 ROWS_AT_ONCE = 20_000
@@ -52,7 +54,10 @@ class TableReport:
 class Batch:
     """Records that go to the store together; people and items come before what refers to them.
 
-    ``place``: how far a source with a ``cursor`` has been read with this batch, as JSON; None: it has none.
+    Attributes:
+        place: how far a source with a ``cursor`` has been read with this batch, as JSON; None: it has none.
+        made: of ids of events and requests that were made from a row's content, how: where the row names an
+            account, it is made again of the pseudonym.
     """
 
     users: Sequence[User] = ()
@@ -61,6 +66,7 @@ class Batch:
     events: Sequence[Event] = ()
     refused: Sequence[Refused] = ()
     place: Any = None
+    made: Mapping[str, Made] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(map(len, (self.users, self.items, self.impressions, self.events)))
@@ -142,7 +148,6 @@ def import_into(
     """
     claim(engine, source.name)
     before = _counts(engine)
-    known: dict[str, set[tuple[str, str]]] = {}
     unconsented = 0
     with tqdm(
         total=source.size, desc=f"import {source.name}", unit="rows", mininterval=1, disable=not progress
@@ -156,10 +161,7 @@ def import_into(
             else:
                 add_users(engine, batch.users)
             add_items(engine, batch.items)
-            for sender in {row.source for row in batch.refused} - set(known):
-                known[sender] = _known_refusals(engine, sender)
-            refused = [row for row in batch.refused if (row.kind, text_of(row.body)) not in known[row.source]]
-            rows = Rows(batch.impressions, batch.events, refused, source=source.name)
+            rows = Rows(batch.impressions, batch.events, batch.refused, source=source.name)
             _write(engine, rows, source, batch.place)
     after = _counts(engine)
     added = {table: after[table] - before[table] for table in after}
@@ -171,9 +173,41 @@ def _change(user: User) -> Change:
     return Change(user.user_id, user.model_dump(include=said), user.attributes, user.created_at)
 
 
-def renamed(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
-    """Those of the rows whose people have a name, under it."""
-    return [row.model_copy(update={"user_id": names[row.user_id]}) for row in rows if row.user_id in names]
+def renamed(rows: Iterable[Row], names: Mapping[str, str], made: Mapping[str, Made]) -> list[Row]:
+    """Those of the rows whose people have a name, under it, with their ids as ``Batch`` has ``made``."""
+    return [_under(row, names[row.user_id], made) for row in rows if row.user_id in names]
+
+
+def _under(row: Row, name: str, made: Mapping[str, Made]) -> Row:
+    if name == row.user_id:
+        return row
+    anew = {
+        one: make(name)
+        for one in ("event_id", "request_id")
+        if (make := made.get(getattr(row, one, None) or ""))
+    }
+    return row.model_copy(update={"user_id": name} | anew)
+
+
+def _refused_under(row: Refused, name: str, made: Mapping[str, Made]) -> Refused:
+    row = under(row, name)
+    assert isinstance(row.body, dict)
+    make = made.get(str(row.body.get("event_id")))
+    return row if make is None else replace(row, body=row.body | {"event_id": make(name)})
+
+
+def to_remake(connection: Connection, made: Mapping[str, Made], names: Mapping[str, str]) -> dict[str, Made]:
+    """Of the ids that were ``made`` those that are to be made again, if anybody has another name.
+
+    What came when ids were made of accounts keeps its own, so that importing that file again adds nothing.
+    """
+    if all(name == given for given, name in names.items()):
+        return {}
+    ids, known = list(made), set()
+    for start in range(0, len(ids), CHUNK):
+        for name, act in find_acts(connection, ids[start : start + CHUNK]).items():
+            known |= {name, act.request_id}
+    return {one: make for one, make in made.items() if one not in known}
 
 
 def _admitted(
@@ -184,16 +218,17 @@ def _admitted(
     people = {row.user_id for rows in (batch.users, batch.impressions, batch.events) for row in rows}
     with engine.connect() as connection:
         names = admitted(connection, people | {one for one in whose if one}, terms, name)
+        made = to_remake(connection, batch.made, names)
     refused = [
-        row if who is None else under(row, names[who])
+        row if who is None or who == names[who] else _refused_under(row, names[who], made)
         for row, who in zip(batch.refused, whose, strict=True)
         if who is None or who in names
     ]
     kept = replace(
         batch,
-        users=renamed(batch.users, names),
-        impressions=renamed(batch.impressions, names),
-        events=renamed(batch.events, names),
+        users=renamed(batch.users, names, made),
+        impressions=renamed(batch.impressions, names, made),
+        events=renamed(batch.events, names, made),
         refused=refused,
     )
     return kept, len(batch) - len(kept) + len(batch.refused) - len(refused)
@@ -227,9 +262,3 @@ def claim(engine: Engine, name: str) -> None:
 def _counts(engine: Engine) -> dict[str, int]:
     with engine.connect() as connection:
         return {t.name: connection.execute(select(func.count()).select_from(t)).scalar_one() for t in TABLES}
-
-
-def _known_refusals(engine: Engine, name: str) -> set[tuple[str, str]]:
-    query = select(quarantine.c.kind, quarantine.c.body).where(quarantine.c.source == name)
-    with engine.connect() as connection:
-        return {(row.kind, row.body) for row in connection.execute(query)}

@@ -154,7 +154,7 @@ def _refuse_other_slates(connection: Connection, callers: Sequence[Rows]) -> Non
                     why = f"position: the request has another {', '.join(fields)} there"
                     body = row.model_dump(mode="json")
                     refused.append(Refused(caller.source, "impression", why, body, Failure.DUPLICATE))
-    hold(connection, refused, once=True)
+    hold(connection, refused)
 
 
 def _refuse_other_bodies(connection: Connection, callers: Sequence[Rows], taken: Sequence[Taken]) -> None:
@@ -174,8 +174,10 @@ def _refuse_other_bodies(connection: Connection, callers: Sequence[Rows], taken:
             if act.event_id in known and (fields := differing(act, known[act.event_id])):
                 outcomes[place] = Outcome.CONFLICT
                 why = f"event_id: {act.event_id} is known with another {', '.join(fields)}"
-                refused.append(Refused(caller.source, "event", why, spoken(act), Failure.DUPLICATE))
-    hold(connection, refused, once=True)
+                traffic = act.traffic if isinstance(act, Arrival) else None
+                row = Refused(caller.source, "event", why, spoken(act), Failure.DUPLICATE, traffic)
+                refused.append(row)
+    hold(connection, refused)
 
 
 def append(

@@ -1,14 +1,17 @@
 """What was refused at the door: kept as it came with its reason, to be looked at, repaired and let in."""
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from urllib.parse import quote, unquote
 
-from sqlalchemy import Connection, Engine, func, or_, select
+from sqlalchemy import Connection, Engine, Insert, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 
-from recloop.schema import Failure, now_us
+from recloop.schema import Failure, Traffic, now_us
 from recloop.store.tables import quarantine
 
 MISSING = "\ufffd"  # in place of NUL, which PostgreSQL does not take
@@ -24,6 +27,7 @@ class Refused:
     Attributes:
         source: who sent it (``http``, the name of a dataset or of a log).
         kind: what it should have been (``event``, ``log``, a table of a dataset; ``body``: a whole request).
+        traffic: what its sender was found to be, where that is no customer; an address is kept nowhere.
     """
 
     source: str
@@ -31,6 +35,7 @@ class Refused:
     reason: str
     body: object
     failure: Failure = Failure.SCHEMA
+    traffic: Traffic | None = None
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,11 @@ class Held:
 
     Attributes:
         body: as JSON; of one above ``KEPT`` characters its beginning, under the name ``cut``.
-        ts: when it was refused, in µs since 1970.
+        ts: when it was refused first, in µs since 1970.
         replayed: when it was let in, in µs; None where it waits.
         repaired: as what it was let in, where that is not ``body``.
+        traffic: as ``Refused`` has it.
+        seen: how often it came.
     """
 
     id: int
@@ -53,6 +60,11 @@ class Held:
     ts: int
     replayed: int | None
     repaired: str | None
+    traffic: str | None
+    seen: int
+
+
+COLUMNS = [quarantine.c[one.name] for one in fields(Held)]
 
 
 def person_in(row: Refused) -> str | None:
@@ -70,11 +82,17 @@ def under(row: Refused, name: str) -> Refused:
     assert isinstance(row.body, dict)
     if row.kind != "log":
         return replace(row, body=row.body | {"user_id": name})
-    text = row.body["text"]
-    found = LINE.search(text)
-    assert found is not None
-    start, end = found.span(1 if found[1] is not None else 2)
-    return replace(row, body=row.body | {"text": text[:start] + quote(name, safe=":") + text[end:]})
+    return replace(row, body=row.body | {"text": line_under(row.body["text"], name)})
+
+
+def line_under(text: str, name: str) -> str:
+    """A line of a log with another name of its person, also where an address that led there names one."""
+
+    def renamed(found: re.Match[str]) -> str:
+        start, end = (place - found.start() for place in found.span(1 if found[1] is not None else 2))
+        return found[0][:start] + quote(name, safe=":") + found[0][end:]
+
+    return LINE.sub(renamed, text)
 
 
 def text_of(body: object) -> str:
@@ -85,33 +103,40 @@ def text_of(body: object) -> str:
     return json.dumps({"cut": text[: KEPT // 2], "characters": len(text)})
 
 
-def hold(connection: Connection, refused: Sequence[Refused], once: bool = False) -> None:
-    """Add rows; with ``once`` those that are held already, body and reason, are left out."""
+def hold(connection: Connection, refused: Sequence[Refused]) -> None:
+    """Add rows; of one that is held already it is only counted how often it came.
+
+    Two are the same if source, kind, failure, sender and body are: figures in a reason may be of the moment.
+    """
     now = now_us()
-    rows = [
-        {
+    rows: dict[str, dict] = {}
+    for row in refused:
+        body = text_of(row.body)
+        said = "\0".join((row.source, row.kind, row.failure, row.traffic or "", body))
+        digest = hashlib.sha256(said.encode()).hexdigest()[:32]
+        if digest in rows:
+            rows[digest]["seen"] += 1
+            continue
+        rows[digest] = {
             "source": row.source,
             "kind": row.kind,
             "failure": row.failure,
             "reason": row.reason and row.reason.replace("\0", MISSING),
-            "body": text_of(row.body),
+            "body": body,
             "ts": now,
+            "traffic": row.traffic,
+            "seen": 1,
+            "digest": digest,
         }
-        for row in refused
-    ]
-    if once and rows:
-        known = _known(connection, rows)
-        rows = [row for row in rows if (row["reason"], row["body"]) not in known]
     if rows:
-        connection.execute(quarantine.insert(), rows)
+        connection.execute(_counting(connection.dialect.name), list(rows.values()))
 
 
-def _known(connection: Connection, rows: Sequence[dict]) -> set[tuple[str, str]]:
-    query = select(quarantine.c.reason, quarantine.c.body).where(
-        quarantine.c.failure.in_({row["failure"] for row in rows}),
-        quarantine.c.reason.in_({row["reason"] for row in rows}),
-    )
-    return {(row.reason, row.body) for row in connection.execute(query)}
+@cache
+def _counting(dialect: str) -> Insert:
+    insert = (sqlite if dialect == "sqlite" else postgresql).insert(quarantine)
+    more = {"seen": quarantine.c.seen + insert.excluded.seen}
+    return insert.on_conflict_do_update(index_elements=[quarantine.c.digest], set_=more)
 
 
 def held(
@@ -123,7 +148,7 @@ def held(
     waiting: bool = False,
 ) -> list[Held]:
     """The newest rows; ``before`` an id, of one failure or source, or only those that wait."""
-    query = select(quarantine).order_by(quarantine.c.id.desc()).limit(limit)
+    query = select(*COLUMNS).order_by(quarantine.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(quarantine.c.id < before)
     if failure is not None:
@@ -139,7 +164,7 @@ def held(
 def held_of(connection: Connection, user_id: str) -> list[dict]:
     """The rows that are of this person alone, oldest first; one that nobody can read may be anybody's."""
     names = or_(*[quarantine.c.body.contains(sign, autoescape=True) for sign in (user_id, "%")])
-    query = select(quarantine).where(names).order_by(quarantine.c.id).execution_options(yield_per=AT_ONCE)
+    query = select(*COLUMNS).where(names).order_by(quarantine.c.id).execution_options(yield_per=AT_ONCE)
     found = []
     for row in connection.execute(query).mappings():
         if person_in(Refused(row["source"], row["kind"], "", json.loads(row["body"]))) == user_id:
@@ -149,8 +174,9 @@ def held_of(connection: Connection, user_id: str) -> list[dict]:
 
 def find_held(engine: Engine, number: int) -> Held | None:
     """One row, or None."""
+    query = select(*COLUMNS).where(quarantine.c.id == number)
     with engine.connect() as connection:
-        row = connection.execute(select(quarantine).where(quarantine.c.id == number)).mappings().one_or_none()
+        row = connection.execute(query).mappings().one_or_none()
     return None if row is None else Held(**row)
 
 

@@ -157,7 +157,7 @@ events = Table(
     Index("events_by_request", "request_id"),
 )
 quarantine = Table(
-    "quarantine",  # what was refused at the door, as it came
+    "quarantine",  # what was refused at the door, as it came; what comes again is counted
     metadata,
     Column("id", _NUMBER, primary_key=True, autoincrement=True),
     Column("source", _name(64), nullable=False),
@@ -168,7 +168,11 @@ quarantine = Table(
     Column("ts", BigInteger, nullable=False),
     Column("replayed", BigInteger),  # when it was let in after all
     Column("repaired", Text),  # as what, where that is not the body as it came
+    Column("traffic", _name(16)),  # bot or internal: what its sender was found to be
+    Column("seen", Integer, nullable=False, server_default="1"),  # how often it came
+    Column("digest", _name(32)),  # of what makes two rows the same; NULL: an older one of several that are
     Index("quarantine_by_failure", "failure", "id"),
+    Index("quarantine_by_digest", "digest", unique=True),
 )
 cursors = Table(
     "cursors",  # how far a source that goes on has been read; written with the rows up to there

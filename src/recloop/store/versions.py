@@ -10,7 +10,7 @@ from recloop.store.errors import StoreError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0007"  # the newest in migrations/versions
+HEAD = "0008"  # the newest in migrations/versions
 LOCK = 0x7265636C  # PostgreSQL's advisory lock of who migrates
 
 

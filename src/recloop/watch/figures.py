@@ -131,8 +131,8 @@ def _note_ages(found: dict[str, Values], engine: Engine, now: int) -> None:
         recent = select(func.count(), func.max(events.c.ts)).where(events.c.seq > last - NEWEST)
         acts = connection.execute(recent.where(events.c.ts > day)).one()
         acted = acts[1] or connection.execute(select(events.c.ts).where(events.c.seq == last)).scalar()
-        refused = select(func.count()).select_from(quarantine).where(quarantine.c.ts > day)
-        bad = connection.execute(refused).scalar_one()
+        refused = select(func.sum(quarantine.c.seen)).where(quarantine.c.ts > day)
+        bad = connection.execute(refused).scalar() or 0
     for name, ts in (("data", seen), ("feedback", acted)):
         if ts is not None:
             found[f"recloop_{name}_age_seconds"][()] = (now - ts) / 1e6
