@@ -168,4 +168,4 @@ def _race(
 
 
 if __name__ == "__main__":
-    main(cases, __doc__ or "", repeats=5, quick=QUICK_REPEATS)
+    main(cases, __doc__ or "", repeats=9, quick=QUICK_REPEATS)
