@@ -199,3 +199,4 @@ def test_the_list_of_versions_says_what_each_added(tmp_path):
         file.write('{"version": "torn')
     assert [one.version for one in data_versions(tmp_path)] == ["a.dir", "b.dir"]
     assert note_version(tmp_path, "c.dir", "market", {"events": 7}, 1, 1).added == {"events": 7}
+    assert [one.version for one in data_versions(tmp_path)] == ["a.dir", "b.dir", "c.dir"]
