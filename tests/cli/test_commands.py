@@ -208,3 +208,14 @@ def test_up_refuses_to_listen_for_everybody_without_tokens(run, monkeypatch):
     refused = run("up")
     assert refused.exit_code == 1
     assert "there are no tokens" in " ".join(refused.stderr.split())
+
+
+def test_a_rule_of_a_column_that_no_record_has_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "params.yaml").read_text()
+    assert "people: [[external_id], [email]" in text
+    (tmp_path / "params.yaml").write_text(text.replace("[[external_id], [email]", "[[emial]"))
+    (tmp_path / "shop.csv").write_text("user_id,email,phone\n1,a@example.com,010-1\n")
+    said = " ".join(CliRunner().invoke(app, ["data", "match", "people", "shop.csv"]).output.split())
+    assert "no record has emial, which integration.people in params.yaml names" in said
+    assert "no record has phone" not in said

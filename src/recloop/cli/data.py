@@ -101,14 +101,18 @@ def match(
         rows = [row for i, file in enumerate(files) for row in read_rows(file, i, keys[what])]
     except DatasetError as error:
         stop(str(error))
-    links = link(sources, rows, getattr(rules, what), rules.calling_code, rules.most)
+    declared = getattr(rules, what)
+    links = link(sources, rows, declared, rules.calling_code, rules.most)
+    told = {name for row in rows for name in row.columns}
+    untold = sorted({name for rule in declared for name in rule} - told)
     links.save(out)
     if merge:
         lines = (json.dumps(row, ensure_ascii=False) for row in merged(rows, links, sources, keys[what]))
         merge.write_text("".join(f"{line}\n" for line in lines))
     if json_:
         shown = {"rules": {name: asdict(each) for name, each in links.rules.items()}}
-        as_json(shown | {"matched": links.matched, "alone": links.alone, "conflicts": links.conflicts})
+        counts = {"matched": links.matched, "alone": links.alone, "conflicts": links.conflicts}
+        as_json(shown | counts | {"in no record": untold})
         return
     table = [{"rule": name, **asdict(each)} for name, each in links.rules.items()]
     as_table(
@@ -116,6 +120,8 @@ def match(
     )
     for rule, one, two in links.conflicts[:SHOWN]:
         print(f"apart in spite of {rule}: {':'.join(one)} and {':'.join(two)}")
+    for name in untold:
+        print(f"no record has {name}, which integration.{what} in params.yaml names: that rule said nothing")
 
 
 @data.command()
