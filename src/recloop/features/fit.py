@@ -126,7 +126,7 @@ def _scaled(column: ItemColumn, items: Sequence[Record], farthest: float) -> Ite
 
 
 def read_people(users: pl.DataFrame) -> People:
-    """The people of these rows of ``schema.arrow.USERS``, spelt as in ``User``; one of nulls is a stranger."""
+    """The people of these rows of ``schema.arrow.USERS``, spelt as in ``User``; of nulls: a stranger."""
     texts, which = _coded(users["attributes"])
     read = [composed(json.loads(text or "{}")) for text in texts]
     regions, where = _coded(users["region"])
