@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from recloop.cli import app
 from recloop.delivery.processes import free_port
-from recloop.schema import Item
+from recloop.schema import Impression, Item
 from recloop.settings import places
 from recloop.store import Refused, add_items, append, open_store, versions
 
@@ -208,3 +208,33 @@ def test_up_refuses_to_listen_for_everybody_without_tokens(run, monkeypatch):
     refused = run("up")
     assert refused.exit_code == 1
     assert "there are no tokens" in " ".join(refused.stderr.split())
+
+
+def test_a_rule_of_a_column_that_no_record_has_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "params.yaml").read_text()
+    assert "people: [[external_id], [email]" in text
+    (tmp_path / "params.yaml").write_text(text.replace("[[external_id], [email]", "[[emial]"))
+    (tmp_path / "shop.csv").write_text("user_id,email,phone\n1,a@example.com,010-1\n")
+    said = " ".join(CliRunner().invoke(app, ["data", "match", "people", "shop.csv"]).output.split())
+    assert "no record has emial, which integration.people in params.yaml names" in said
+    assert "no record has phone" not in said
+
+
+def test_the_log_is_counted_in_rows_whatever_numbers_repeats_used_up(store_url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECLOOP_STORE_URL", store_url)
+    common = {"position": 0, "user_id": "u", "item_id": "a", "propensity": 0.5, "policy": "p"}
+    shown = [Impression(request_id=f"r{n}", ts=n, **common) for n in range(5)]
+
+    def told(*words):
+        return json.loads(CliRunner().invoke(app, ["data", *words, "--json"]).stdout)
+
+    engine = open_store(store_url)
+    append(engine, shown[:2])
+    append(engine, shown[:4])
+    assert told("log")["tables"][0] == {"table": "impressions", "in the store": 4, "in the data version": 0}
+    assert told("mark")["new_impressions"] == 4
+    append(engine, shown)
+    assert told("log")["tables"][0] == {"table": "impressions", "in the store": 5, "in the data version": 4}
+    assert told("mark")["new_impressions"] == 1

@@ -132,3 +132,15 @@ def test_the_command_says_what_came_of_each_row(run, tmp_path):
     assert missing.exit_code == 1
     assert "cannot read" in " ".join(missing.stderr.split())
     assert [one.item_id for one in find_items(open_store(places().store))] == ["a", "b"]
+
+
+def test_a_removed_item_comes_back_with_what_is_not_given_anew(run):
+    run("put", "a", "--title", "로고", "--category", "디자인", "--price", "3000000000", "--sold-out")
+    run("put", "a", "--available")
+    before = json.loads(run("show", "a").stdout)
+    run("remove", "a")
+    assert "a is changed" in run("put", "a").stdout
+    assert json.loads(run("show", "a").stdout) == before
+    run("remove", "a")
+    run("put", "a", "--price", "1")
+    assert json.loads(run("show", "a").stdout) == before | {"price": 1.0}

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ from sklearn.metrics import mutual_info_score
 from benchmarks.preprocessing import write_log
 from recloop.features import Acts, Catalogue, FeatureSpec, Steps
 from recloop.features.build import build_features
+from recloop.features.fit import DeclarationError
 from recloop.features.people import People
 from recloop.features.select import describe, judge_columns
 from recloop.schema import Item, User
@@ -38,17 +40,25 @@ PARAMS = FeatureParams(
 )
 
 
+def apart(text: str, number: int) -> str:
+    """Hangul in two spellings, as a store holds it that was filled before records composed it."""
+    return normalize("NFD", text) if number % 3 else text
+
+
 @pytest.fixture(scope="module")
 def log(tmp_path_factory) -> Path:
-    """8,000 events; of each person an attribute that nobody shares and one that everybody does."""
+    """8,000 events; of each person an attribute that nobody shares and two that everybody does."""
     folder = tmp_path_factory.mktemp("log")
     write_log(folder, 8_000)
     users = pl.read_parquet(folder / "users.parquet")
     told = [
-        json.dumps(json.loads(text) | {"own": user_id, "planet": "earth"})
-        for user_id, text in users.select("user_id", "attributes").iter_rows()
+        json.dumps(json.loads(text) | {"own": user_id, "planet": "earth", "기술": apart("디자인", n)})
+        for n, (user_id, text) in enumerate(users.select("user_id", "attributes").iter_rows())
     ]
-    users.with_columns(attributes=pl.Series(told)).write_parquet(folder / "users.parquet")
+    regions = [apart(region.replace("region", "지역"), n) for n, region in enumerate(users["region"])]
+    users.with_columns(attributes=pl.Series(told), region=pl.Series(regions)).write_parquet(
+        folder / "users.parquet"
+    )
     items = pl.read_parquet(folder / "items.parquet")
     items.with_columns(text=pl.format("about {} and {}", "category", "price")).write_parquet(
         folder / "items.parquet"
@@ -144,6 +154,32 @@ def test_outliers_count_as_unknown_or_as_that_far_and_are_reported(log, tmp_path
     assert [columns[name]["kept"] for name in ("planet", "job")] == [False, True]
     assert "planet" not in spec.categories
     assert len(spec.categories["job"]) == 3
+
+
+def test_one_persons_wrong_number_spoils_nobodys_features(log, tmp_path):
+    for file in log.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    users = pl.read_parquet(log / "users.parquet")
+    told = [json.loads(text) for text in users["attributes"]]
+    for n, one in enumerate(told):
+        one["rate"] = 1e300 if n == 3 else float(n % 5)
+    users.with_columns(attributes=pl.Series([json.dumps(one) for one in told])).write_parquet(
+        tmp_path / "users.parquet"
+    )
+    figures = build_features(tmp_path, tmp_path / "out", PARAMS.model_copy(update={"farthest": 10.0}), REWARD)
+    spec = FeatureSpec.load(tmp_path / "out" / "spec.json")
+    people = [User(user_id="x", attributes={"rate": rate}) for rate in (0.0, 1.0, 2.0, 3.0, 4.0, 1e300)]
+    rates = spec.profiles(people)[:, spec.profile_groups["rate"]][:, 0]
+    assert np.diff(rates).min() > 0.3
+    assert rates[-1] == 10
+    assert figures["cleaning"]["beyond"]["rate"] <= 1
+
+
+@pytest.mark.parametrize("column", ["regoin", "visits", "age"])
+def test_an_encoding_of_a_column_without_words_is_refused(log, tmp_path, column):
+    wanted = PARAMS.model_copy(update={"target_encoding": TargetEncodingParams(columns=("job", column))})
+    with pytest.raises(DeclarationError, match=f"names '{column}'.*columns with words are sex, region, job"):
+        build_features(log, tmp_path, wanted, REWARD)
 
 
 def test_information_is_that_of_a_peer_and_parts_signal_from_luck():

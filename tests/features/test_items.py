@@ -1,5 +1,7 @@
 """Item features: hashing, truncated SVD, and selection, against definitions."""
 
+from unicodedata import normalize
+
 import numpy as np
 import pytest
 from sklearn.decomposition import TruncatedSVD
@@ -106,3 +108,28 @@ def test_without_texts_there_are_no_columns_of_texts(columns):
     rows = items(10)
     groups = fit_items(rows, params(text=TextParams(columns=columns))).matrix(rows)[1]
     assert (groups == "text").sum() == columns
+
+
+def test_a_word_is_one_word_however_it_is_written():
+    plain = "디자인 logo 123"
+    spellings = [plain, normalize("NFD", plain), "디자인 ＬＯＧＯ １２３", "디자인, LOGO 123 🎨"]
+    rows = [items(1)[0] | {"text": text} for text in [*spellings, "디자이너 logo 123"]]
+    matrix, groups = fit_items(rows, params(text=TextParams(columns=64))).matrix(rows)
+    words = matrix[:, groups == "text"]
+    for row in words[1:4]:
+        np.testing.assert_array_equal(row, words[0])
+    assert (words[4] != words[0]).any()
+
+
+@pytest.mark.parametrize("wrong", [1e12, -1e300, 1.7e308])
+def test_one_wrong_number_leaves_the_others_apart_and_counts_as_the_farthest(wrong):
+    rows = items()
+    plain = fit_items(rows, params()).matrix(rows)[0]
+    rows[7]["attributes"]["level"] = wrong
+    spec = ItemSpec.model_validate_json(fit_items(rows, params()).model_dump_json())
+    matrix, groups = spec.matrix(rows)
+    level = np.flatnonzero(groups == "level")[0]
+    assert matrix[7, level] == np.sign(wrong) * 10
+    others = np.delete(np.arange(len(rows)), 7)
+    assert np.abs(matrix[others, level] - plain[others, level]).max() < 1
+    assert len(np.unique(matrix[others, level].round(2))) == 3

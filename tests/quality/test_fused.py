@@ -72,7 +72,8 @@ FRAME = pl.DataFrame(
         "ts": [dt.datetime(2024, 1, 1, tzinfo=dt.UTC)] * 7 + [None],
     }
 )
-PATTERNS = ["^a", "^$", "a$", "[^a-z]", ".{2}", "x.y", r"x\.y", "é", r"\w", "(?i)A", "[[a]", "a|b"]
+PATTERNS = ["^a", "^$", "a$", "e$|^b$", "(e|b$)", r"a\$|e$", "[e$]", "e$e*", r"\<", r"e\\$", "[^a-z]"]
+PATTERNS += [".{2}", "x.y", r"x\.y", "é", r"\w", "(?i)A", "[[a]", "a|b"]
 COLUMNS = st.sampled_from(FRAME.columns)
 NUMBER = st.one_of(st.none(), st.integers(-4, 9), st.sampled_from([0.5, 1.5, -3.0]))
 
@@ -151,6 +152,16 @@ def test_bounds_are_in_or_out_as_on_pandas(tmp_path):
     found = compare(texts, [Check(str(n), one) for n, one in enumerate(checks)], tmp_path)
     counts = [found[str(n)]["result"]["unexpected_count"] for n in range(9)]
     assert counts == [4, 3, 2, 4, 4, 5, 4, 4, 4]
+
+
+def test_an_end_is_before_a_last_line_break_and_an_angle_bracket_is_itself_as_in_python(tmp_path):
+    frame = pl.DataFrame({"text": ["abc\n", "abc", "abc\n\n", "a<b", "b$", "\n", ""]})
+    patterns = ["^[a-z]+$", r"\<", r"a\<b", "^$", r"b\$$", "(c$|^b)", "c$", "[$]"]
+    checks = [Check(p, gxe.ExpectColumnValuesToMatchRegex(column="text", regex=p)) for p in patterns]
+    found = compare(frame, checks, tmp_path)
+    assert [found[p]["result"]["unexpected_count"] for p in ("^[a-z]+$", "a\\<b", "^$")] == [5, 6, 5]
+    assert checks[0].rows(frame.schema) is not None
+    assert checks[3].rows(frame.schema) is not None
 
 
 def test_the_suites_never_ask_for_a_pandas_frame(tmp_path, monkeypatch):

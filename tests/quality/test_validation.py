@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 
+import great_expectations.expectations as gxe
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from great_expectations.expectations.expectation import ColumnMapExpectation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from worlds import NOW, tables, world, write
 
-from recloop.quality import QualityError, validate
+from recloop.quality import SUITES, Check, QualityError, validate
+from recloop.quality.checks import between
 from recloop.quality.validation import sift
 from recloop.schema.arrow import TABLES
 
@@ -129,6 +132,69 @@ def test_an_empty_table_stops_the_flow(name, tmp_path):
     made = tables(world())
     write(tmp_path / "snapshot", made | {name: made[name].slice(0, 0)})
     with pytest.raises(QualityError, match=f"{name}.not_empty fails: there are 0 rows"):
+        run(tmp_path, tolerated=1.0)
+
+
+def declare(monkeypatch, *checks: Check) -> None:
+    """The suite of items as somebody has extended it."""
+    monkeypatch.setitem(SUITES, "items", [*SUITES["items"], *checks])
+
+
+TITLED = {"column": "title", "regex": r"^Item \d$", "mostly": 0.7}
+FUSED = {"column": "category", "value_set": ["c"], "mostly": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("expectation", "spoilt"),
+    [
+        (gxe.ExpectColumnValuesToMatchRegex(**TITLED), {"title": "아무거나"}),
+        (gxe.ExpectColumnValuesToBeInSet(**FUSED), {"category": "디자인"}),
+        (
+            gxe.ExpectColumnValuesToBeBetween(
+                column="price", max_value=10, row_condition="price > 1", condition_parser="pandas", mostly=0.6
+            ),
+            {"price": 3e9},
+        ),
+    ],
+    ids=["not fused", "fused", "some rows"],
+)
+def test_what_mostly_holds_moves_no_row(expectation, spoilt, tmp_path, monkeypatch):
+    declare(monkeypatch, Check("mostly_so", expectation))
+    one = world()
+    one["items"][3] |= spoilt
+    write(tmp_path / "snapshot", tables(one))
+    report = run(tmp_path)
+    assert (report.tables["items"].quarantined, report.tables["items"].expectations["mostly_so"]) == (0, 0)
+    one["items"][2] |= spoilt
+    write(tmp_path / "snapshot", tables(one))
+    with pytest.raises(QualityError, match=r"items.mostly_so fails: there are 4 rows, 2 of them") as caught:
+        run(tmp_path, tolerated=1.0)
+    assert caught.value.count == 2
+
+
+class ExpectWhatNobodyKnows(ColumnMapExpectation):
+    map_metric = "column_values.never_heard_of"
+
+
+@pytest.mark.parametrize(
+    ("expectation", "said"),
+    [
+        (gxe.ExpectColumnValuesToNotBeNull(column="colour"), r'items.odd cannot be evaluated .*"colour" in'),
+        (ExpectWhatNobodyKnows(column="title"), r"items.suite cannot be evaluated .*never_heard_of"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_named_with_its_file(expectation, said, tmp_path, monkeypatch):
+    declare(monkeypatch, Check("odd", expectation))
+    write(tmp_path / "snapshot", tables(world()))
+    with pytest.raises(QualityError, match=said + r".*quality/suites\.py") as caught:
+        run(tmp_path, tolerated=1.0)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_two_checks_of_one_name_are_refused_since_one_would_hide_the_other(tmp_path, monkeypatch):
+    declare(monkeypatch, between("price_not_negative", "price", None, 10**6))
+    write(tmp_path / "snapshot", tables(world()))
+    with pytest.raises(QualityError, match=r"items.price_not_negative is the name of two checks"):
         run(tmp_path, tolerated=1.0)
 
 

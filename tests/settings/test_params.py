@@ -24,6 +24,8 @@ def test_the_shipped_params_are_valid():
         ("shadow_share: 0.2 ", "shadow_share: 0.0 ", "shadow_requests never come"),
         ("ab_share: 0.0", "ab_share: 0.3", "ab_share must be above canary_share"),
         ("ab_share: 0.0", "ab_share: 1.0", "below 1"),
+        ("ages: [0, 120]", "ages: [120, 0]", "features: .*least and the greatest"),
+        ("    components: 0", "    components: 4", "features.text: .*raise columns"),
         ("zone: UTC", "zone: Asia/Soul", "watch.zone: .*no time zone"),
     ],
 )

@@ -1,6 +1,7 @@
 """The item database: what is there now, what was there when, and finding it; on both engines."""
 
 import threading
+from unicodedata import normalize
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -216,3 +217,28 @@ def test_a_reference_and_a_text_come_back(engine):
     offer = item(image="https://cdn.example.com/a/%EB%A1%9C.png?w=1", text="여러 줄\n\n😀")
     add_items(engine, [offer])
     assert find_items(engine, ["a"]) == [offer]
+
+
+def apart(text):
+    """Hangul taken apart, as macOS and some exports write it."""
+    return normalize("NFD", text)
+
+
+def test_hangul_that_was_taken_apart_is_the_same_category_attribute_and_item(engine):
+    fields = {"category": "디자인", "attributes": {"기술": "포토샵"}, "text": "카페 로고", "price": 3e9}
+    add_items(engine, [item(title="로고 디자인", **fields)])
+    again = {name: apart(value) for name, value in fields.items() if isinstance(value, str)}
+    again |= {"title": apart("로고 디자인"), "attributes": {apart("기술"): apart("포토샵")}, "price": 3e9}
+    assert add_items(engine, [item(**again)]) == Put(same=1)
+    for asked in ("디자인", apart("디자인")):
+        assert ids(search_items(engine, asked, asked)) == ids(search_items(engine, None, asked)) == ["a"]
+    long = "브랜딩 패키지와 로고 디자인, 그리고 명함과 간판과 현수막까지"
+    assert len(apart(long)) > 64 > len(long)
+    assert item(category=apart(long)).category == long
+
+
+def test_more_ids_than_a_statement_takes_are_asked_for_in_parts(engine):
+    add_items(engine, [item("a"), item("z")], ts=1)
+    most = {"sqlite": 260_000, "postgresql": 70_000}[engine.dialect.name]
+    many = ["z", *(f"n{n}" for n in range(most)), "a"]
+    assert ids(find_items(engine, many)) == ids(items_as_of(engine, 1, many)) == ["a", "z"]

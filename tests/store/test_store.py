@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from sqlalchemy import select, text
 
 from recloop.schema import Event, Impression, Item, User
@@ -279,3 +280,8 @@ def test_an_acknowledged_event_survives_kill_9(store_url):
     acknowledged += [int(line) for line in child.stdout.read().split()]
     child.wait()
     assert watermark(open_store(url)).events >= len(acknowledged)
+
+
+def test_a_region_that_postgresql_could_not_hold_is_refused_by_its_name():
+    with pytest.raises(ValidationError, match="region"):
+        User(user_id="u", region="a\0b")

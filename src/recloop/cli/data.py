@@ -18,7 +18,8 @@ from recloop.schema.versions import VERSION, added, breaking
 from recloop.settings import load_params, places
 from recloop.store import open_store
 from recloop.store.data_versions import DataVersion, data_versions
-from recloop.store.snapshot import Watermark, watermark
+from recloop.store.snapshot import Watermark, count_rows, watermark
+from recloop.store.tables import events, impressions
 
 MARK = Path("data/watermark.json")
 SHOWN = 20  # conflicts
@@ -43,10 +44,12 @@ def import_dataset(
 @data.command()
 def mark(json_: AsJson = False) -> None:
     """Advance the watermark: the next `dvc repro` sees everything that is in the store now."""
-    now = watermark(open_store(places().store))
+    engine = open_store(places().store)
+    now = watermark(engine)
     before = Watermark.load(MARK) if MARK.exists() else None
     now.save(MARK)
-    new = now.impressions - (before.impressions if before and before.source == now.source else 0)
+    past = before.impressions if before and before.source == now.source else 0
+    new = count_rows(engine, impressions, past, now.impressions)
     if json_:
         as_json({"watermark": asdict(now), "new_impressions": new})
     else:
@@ -101,14 +104,18 @@ def match(
         rows = [row for i, file in enumerate(files) for row in read_rows(file, i, keys[what])]
     except DatasetError as error:
         stop(str(error))
-    links = link(sources, rows, getattr(rules, what), rules.calling_code, rules.most)
+    declared = getattr(rules, what)
+    links = link(sources, rows, declared, rules.calling_code, rules.most)
+    told = {name for row in rows for name in row.columns}
+    untold = sorted({name for rule in declared for name in rule} - told)
     links.save(out)
     if merge:
         lines = (json.dumps(row, ensure_ascii=False) for row in merged(rows, links, sources, keys[what]))
         merge.write_text("".join(f"{line}\n" for line in lines))
     if json_:
         shown = {"rules": {name: asdict(each) for name, each in links.rules.items()}}
-        as_json(shown | {"matched": links.matched, "alone": links.alone, "conflicts": links.conflicts})
+        counts = {"matched": links.matched, "alone": links.alone, "conflicts": links.conflicts}
+        as_json(shown | counts | {"in no record": untold})
         return
     table = [{"rule": name, **asdict(each)} for name, each in links.rules.items()]
     as_table(
@@ -116,6 +123,8 @@ def match(
     )
     for rule, one, two in links.conflicts[:SHOWN]:
         print(f"apart in spite of {rule}: {':'.join(one)} and {':'.join(two)}")
+    for name in untold:
+        print(f"no record has {name}, which integration.{what} in params.yaml names: that rule said nothing")
 
 
 @data.command()
@@ -144,16 +153,16 @@ def relink(
 @data.command()
 def log(json_: AsJson = False) -> None:
     """What each data version added, and what the store holds that none has yet."""
-    now = watermark(open_store(places().store))
+    engine = open_store(places().store)
+    now = watermark(engine)
     seen = Watermark.load(MARK) if MARK.exists() else None
-    rows = [
-        {
-            "table": name,
-            "in the store": getattr(now, name),
-            "in the data version": getattr(seen, name) if seen and seen.source == now.source else 0,
-        }
-        for name in ("impressions", "events")
-    ]
+    rows = []
+    for table in (impressions, events):
+        name = table.name
+        marked = min(getattr(seen, name), getattr(now, name)) if seen and seen.source == now.source else 0
+        held = count_rows(engine, table, 0, marked)
+        more = count_rows(engine, table, marked, getattr(now, name))
+        rows.append({"table": name, "in the store": held + more, "in the data version": held})
     made = data_versions(places().home)
     if json_:
         as_json({"source": now.source, "tables": rows, "versions": [asdict(one) for one in made]})

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from sqlalchemy import Engine
 
 from recloop.cli.show import AsJson, as_json, as_table, stop
 from recloop.intake import DatasetError
@@ -59,7 +60,7 @@ def put(
     image: Annotated[str | None, typer.Option(help="A picture's http(s) address; not fetched.")] = None,
     attributes: Annotated[str | None, typer.Option(help="A JSON object of words and numbers.")] = None,
 ) -> None:
-    """Add an item, or change what is given of one."""
+    """Add an item, or change what is given of one; a removed one comes back as it was."""
     given: dict[str, object] = {
         "title": title, "category": category, "price": price, "available": available, "text": text,
         "image": image,
@@ -69,8 +70,7 @@ def put(
     try:
         if attributes is not None:
             given["attributes"] = json.loads(attributes)
-        before = next((one.model_dump() for one in find_items(engine, [item_id])), {"item_id": item_id})
-        offer = Item.model_validate(before | given)
+        offer = Item.model_validate(_before(engine, item_id) | given)
     except ValidationError as error:
         stop(reason_of(error))
     except ValueError as error:
@@ -118,6 +118,13 @@ def import_(
     print(f"{report.read:,} rows: {put.new:,} new, {put.changed:,} changed, {put.same:,} the same")
     for why, count in refused.most_common(10):
         print(f"  {count:,} quarantined: {why}")
+
+
+def _before(engine: Engine, item_id: str) -> dict[str, object]:
+    """What there is of the item, or was before it was removed."""
+    offered = [version.item for version in versions_of(engine, item_id) if not version.removed]
+    found = find_items(engine, [item_id]) or offered[-1:]
+    return found[0].model_dump() if found else {"item_id": item_id}
 
 
 def _one(item_id: str) -> Item:

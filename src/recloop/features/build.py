@@ -18,6 +18,7 @@ from recloop.features.people import People
 from recloop.features.select import describe, judge_columns
 from recloop.features.spec import FeatureSpec
 from recloop.features.steps import Acts, Catalogue, write_steps
+from recloop.schema import composed
 from recloop.settings.params import FeatureParams, RewardParams
 
 SHARD_ROWS = 12_000_000  # impressions of the people whose requests are joined at once
@@ -125,10 +126,11 @@ def _share(user_id: str) -> float:
 
 
 def _records(items: pl.DataFrame) -> list[dict]:
-    """Rows as ``schema.Item`` takes them."""
+    """Rows as ``schema.Item`` takes and spells them."""
     moments = items.with_columns(pl.col("created_at").dt.epoch("us").fill_null(0))
     return [
-        row | {"attributes": json.loads(row["attributes"] or "{}")} for row in moments.iter_rows(named=True)
+        composed(row | {"attributes": json.loads(row["attributes"] or "{}")})
+        for row in moments.iter_rows(named=True)
     ]
 
 

@@ -13,10 +13,15 @@ from recloop.features.items import ItemSpec, Record, Text
 from recloop.features.people import Column, People
 from recloop.features.scale import Scale
 from recloop.features.spec import FeatureSpec
+from recloop.schema import composed
 from recloop.settings.params import FeatureParams, RewardParams
 
 MOST_DEVICES = 24
 MOST_ITEM_WORDS = 32
+
+
+class DeclarationError(ValueError):
+    """params.yaml declares a step that these data have nothing for."""
 
 
 def fit_spec(
@@ -38,7 +43,7 @@ def fit_spec(
         table = np.array([v if k else 0 for v, k in zip(values, known, strict=True)], float)
         numbers = table[which][known[which]]
         if len(numbers):
-            scales[name] = Scale.fit(numbers)
+            scales[name] = Scale.fit(numbers, params.farthest)
     return FeatureSpec(
         item_ids=tuple(item["item_id"] for item in items),
         categories=categories,
@@ -55,8 +60,18 @@ def fit_spec(
 def fit_encodings(
     people: People, requests: np.ndarray, rewards: np.ndarray, params: FeatureParams
 ) -> dict[str, Encoding]:
-    """For the training people, how many ``requests`` each had and their ``rewards``, both (B,)."""
+    """For the training people, how many ``requests`` each had and their ``rewards``, both (B,).
+
+    Raises:
+        DeclarationError: a column is declared of which nobody has a word.
+    """
     wanted = params.target_encoding
+    told = [name for name, (values, _) in people.columns.items() if any(isinstance(v, str) for v in values)]
+    if unknown := [name for name in wanted.columns if name not in told]:
+        raise DeclarationError(
+            f"features.target_encoding.columns in params.yaml names {unknown[0]!r}, of which nobody has a"
+            f" word; columns with words are {', '.join(told) or 'none'}"
+        )
     return {
         name: Encoding.fit(people.each(name), people.ids, requests, rewards, wanted.folds, wanted.smoothing)
         for name in wanted.columns
@@ -67,13 +82,13 @@ def fit_items(items: Sequence[Record], params: FeatureParams) -> ItemSpec:
     """How these items become features."""
     columns = [_words(ItemColumn(kind="category", name="category", words=()), items)]
     if any(item["price"] is not None for item in items):
-        columns.append(_scaled(ItemColumn(kind="price", name="price"), items))
+        columns.append(_scaled(ItemColumn(kind="price", name="price"), items, params.farthest))
     for name in sorted({name for item in items for name in item["attributes"]}):
         if any(isinstance(item["attributes"].get(name), str) for item in items):
             columns.append(_words(ItemColumn(kind="attribute", name=name, words=()), items))
         else:
-            columns.append(_scaled(ItemColumn(kind="attribute", name=name), items))
-    spec = ItemSpec(columns=tuple(columns), text=_fit_text(items, params))
+            columns.append(_scaled(ItemColumn(kind="attribute", name=name), items, params.farthest))
+    spec = ItemSpec(columns=tuple(columns), text=_fit_text(items, params), farthest=params.farthest)
     if not params.selection.variance:
         return spec
     kept = np.flatnonzero(spec.matrix(items)[0].var(0) >= params.selection.variance)
@@ -105,18 +120,20 @@ def _words(column: ItemColumn, items: Sequence[Record]) -> ItemColumn:
     return column.model_copy(update={"words": tuple(sorted(most.tolist()))})
 
 
-def _scaled(column: ItemColumn, items: Sequence[Record]) -> ItemColumn:
-    numbers = np.array([np.nan if v is None else v for v in column.values(items)], float)
-    return column.model_copy(
-        update={"scale": Scale(mean=float(np.nanmean(numbers)), std=float(np.nanstd(numbers)) or 1.0)}
-    )
+def _scaled(column: ItemColumn, items: Sequence[Record], farthest: float) -> ItemColumn:
+    numbers = np.array([number for number in column.values(items) if number is not None], float)
+    return column.model_copy(update={"scale": Scale.fit(numbers, farthest)})
 
 
 def read_people(users: pl.DataFrame) -> People:
-    """The people of these rows of ``schema.arrow.USERS``; a row of nulls is a stranger."""
+    """The people of these rows of ``schema.arrow.USERS``, spelt as in ``User``; of nulls: a stranger."""
     texts, which = _coded(users["attributes"])
-    read = [json.loads(text or "{}") for text in texts]
-    columns: dict[str, Column] = {name: _coded(users[name]) for name in ("sex", "region")}
+    read = [composed(json.loads(text or "{}")) for text in texts]
+    regions, where = _coded(users["region"])
+    columns: dict[str, Column] = {
+        "sex": _coded(users["sex"]),
+        "region": ([composed(r) for r in regions], where),
+    }
     for name in sorted({name for attributes in read for name in attributes}):
         columns.setdefault(name, ([attributes.get(name) for attributes in read], which))
     ages = users["age"].cast(pl.Float64).fill_null(np.nan).to_numpy()

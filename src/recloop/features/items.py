@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
+from unicodedata import normalize
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -41,8 +42,8 @@ class Column(BaseModel):
             return [value if isinstance(value, int | float) else None for value in found]
         return [[] if value is None else str(value).split("|") for value in found]
 
-    def matrix(self, items: Sequence[Record]) -> np.ndarray:
-        """float64 (N, words), a 1 for each; or (N, 2), the number and its absence."""
+    def matrix(self, items: Sequence[Record], farthest: float) -> np.ndarray:
+        """float64 (N, words), a 1 for each; or (N, 2), the number, ``farthest`` at most, and its absence."""
         values = self.values(items)
         if self.scale is None:
             places = {word: i for i, word in enumerate(self.words or ())}
@@ -52,7 +53,7 @@ class Column(BaseModel):
             return matrix
         numbers = np.array([np.nan if v is None else v for v in values], float)
         missing = np.isnan(numbers)
-        standard = (numbers - self.scale.mean) / self.scale.std
+        standard = np.clip((numbers - self.scale.mean) / self.scale.std, -farthest, farthest)
         return np.stack([np.where(missing, 0, standard), missing], 1)
 
 
@@ -74,7 +75,7 @@ class Text(BaseModel):
             part = items[start : start + CHUNK]
             matrix = np.zeros((len(part), self.columns))
             for row, item in zip(matrix, part, strict=True):
-                for word in WORD.findall((item["text"] or "").lower()):
+                for word in WORD.findall(_folded(item["text"] or "")):
                     number, sign = _hash(word)
                     row[number % self.columns] += sign
             length = np.linalg.norm(matrix, axis=1, keepdims=True)
@@ -93,16 +94,19 @@ class ItemSpec(BaseModel):
         columns: the blocks.
         text: None where texts are not read.
         kept: which of all these columns are features; None: all.
+        farthest: standard deviations beyond which a number is taken for that far; None: none is.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     columns: tuple[Column, ...]
     text: Text | None = None
     kept: tuple[int, ...] | None = None
+    farthest: float | None = None
 
     def matrix(self, items: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
         """float32 (N, F) of ``schema.Item`` as dicts; and what each column tells of, str (F,)."""
-        blocks = [(column.name, column.matrix(items)) for column in self.columns]
+        farthest = np.inf if self.farthest is None else self.farthest
+        blocks = [(column.name, column.matrix(items, farthest)) for column in self.columns]
         if self.text is not None:
             blocks.append(("text", self.text.matrix(items)))
         groups = np.repeat([name for name, _ in blocks], [block.shape[1] for _, block in blocks])
@@ -111,6 +115,11 @@ class ItemSpec(BaseModel):
             return matrix, groups
         kept = list(self.kept)
         return matrix[:, kept], groups[kept]
+
+
+def _folded(text: str) -> str:
+    """As the search folds it: case, width and how Hangul and accents are composed make no other word."""
+    return text.lower() if text.isascii() else normalize("NFKC", normalize("NFKC", text).casefold())
 
 
 @lru_cache(maxsize=2**16)

@@ -22,8 +22,9 @@ class Check:
 
     Attributes:
         name: what the report and the quarantine call it.
-        expectation: what Great Expectations judges. Where it cannot tell which rows fail in Polars
-            (``rows`` is None), a failure always stops the flow.
+        expectation: what Great Expectations judges. Where no rows can be named for it (``rows`` is None:
+            there is no expression in Polars, or ``mostly`` lets some pass), it judges the table as a whole,
+            and a failure always stops the flow.
     """
 
     name: str
@@ -31,9 +32,10 @@ class Check:
 
     def rows(self, schema: pl.Schema) -> pl.Expr | None:
         """Boolean per row, never null: whether it fails."""
-        return failing(
-            getattr(self.expectation, "map_metric", ""), self.expectation.configuration.kwargs, schema
-        )
+        kwargs = self.expectation.configuration.kwargs
+        if kwargs.get("mostly", 1) != 1:
+            return None
+        return failing(getattr(self.expectation, "map_metric", ""), kwargs, schema)
 
 
 def not_null(column: str) -> Check:

@@ -16,7 +16,10 @@ NUMBERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32
 HASHABLE = (*NUMBERS, pl.String, pl.Boolean)
 FEW = 16  # values of a set that are compared one by one
 DEFAULTS = {"row_condition": (None,), "ignore_row_if": ("all_values_are_missing", "either_value_is_missing")}
-ODD_REGEX = re.compile(r"[^ -~]|\\[A-Za-z0-9]|\(\?|&&|--|~~|\[[^\]]*\[|[*+?}]\+")  # engines differ in these
+ODD_REGEX = re.compile(  # engines differ in these
+    r"[^ -~]|\\[A-Za-z0-9<>\\]|\(\?|&&|--|~~|\[[^\]]*[\[$]|[*+?}]\+|(?<!\\)\$[^|)]"
+)
+END = re.compile(r"(?<!\\)\$")  # in Python it stands before a last line break, too
 
 
 def failing(metric: str, kwargs: Mapping[str, Any], schema: pl.Schema) -> pl.Expr | None:
@@ -96,7 +99,7 @@ def _in_set(kwargs: Mapping[str, Any], schema: pl.Schema) -> pl.Expr | None:
 def _matches(kwargs: Mapping[str, Any], schema: pl.Schema) -> pl.Expr | None:
     if schema[kwargs["column"]] != pl.String or ODD_REGEX.search(kwargs["regex"]):
         return None
-    return pl.col(kwargs["column"]).str.contains(kwargs["regex"])
+    return pl.col(kwargs["column"]).str.contains(END.sub(r"\\n?\\z", kwargs["regex"]))
 
 
 def _not(condition: Condition) -> Condition:

@@ -12,9 +12,11 @@ from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.data_context import EphemeralDataContext
 from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.exceptions import GreatExpectationsError
 
 from recloop.quality.checks import Check
 from recloop.quality.engine import PolarsDatasource
+from recloop.quality.report import QualityError, ValidationReport
 
 SITE = "data_docs"
 RESULT = {"result_format": "BASIC", "partial_unexpected_count": 5}
@@ -41,18 +43,28 @@ class Judge:
         self._context.clean_data_docs(site_name=SITE)
 
     def judge(self, table: str, frame: pl.DataFrame | pl.LazyFrame, checks: list[Check]) -> dict[str, int]:
-        """Rows that fail, per name of a check; 1 for a failed check of the table as a whole.
+        """Rows that fail, per name of a check: 0 where Great Expectations is content with what it found, 1
+        for a failed check that counts no rows.
 
         Raises:
-            RuntimeError: an expectation could not be evaluated.
+            QualityError: an expectation could not be evaluated, or two checks have the same name.
         """
+        names = [check.name for check in checks]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise _unfit(table, min(twice), "is the name of two checks: give one of them another")
+        try:
+            results = self.verdict(table, frame, checks).results
+        except GreatExpectationsError as error:
+            raise _unfit(table, "suite", f"cannot be evaluated by Great Expectations ({error})") from error
         counts = {}
-        for result in self.verdict(table, frame, checks).results:
+        for result in results:
             assert result.expectation_config is not None
             name = result.expectation_config.meta["name"]
             if result.exception_info.get("raised_exception", True):
-                raise RuntimeError(f"{table}.{name} could not be evaluated: {result.exception_info}")
-            counts[name] = int(result.result.get("unexpected_count", not result.success))
+                why = "; ".join(sorted(_messages(result.exception_info)))
+                raise _unfit(table, name, f"cannot be evaluated by Great Expectations ({why})")
+            failed = max(1, result.result.get("unexpected_count") or 0)
+            counts[name] = 0 if result.success else int(failed)
         return {check.name: counts[check.name] for check in checks}
 
     def verdict(
@@ -68,6 +80,19 @@ class Judge:
     def write_docs(self) -> None:
         """Write the data docs of all that was judged; ``index.html`` is where to begin."""
         self._context.build_data_docs(site_names=[SITE])
+
+
+def _messages(info: dict) -> set[str]:
+    """What GX noted of an expectation, once, or once for each metric."""
+    if "exception_message" in info:
+        return {str(info["exception_message"])}
+    return {str(one["exception_message"]) for one in info.values() if isinstance(one, dict)}
+
+
+def _unfit(table: str, check: str, why: str) -> QualityError:
+    name = f"{table}.{check}"
+    said = f"{name} {why}; it is declared in src/recloop/quality/suites.py"
+    return QualityError(said, name, 0, [], ValidationReport(0, {}))
 
 
 def run_suite(

@@ -159,8 +159,12 @@ def _stop_if_unfit(
     for table, verdict in verdicts.items():
         for check in SUITES[table]:
             if check.name not in sifted[table].failed.columns and verdict.expectations[check.name]:
-                name = f"{table}.{check.name}"
-                raise QualityError(f"{name} fails: there are {verdict.rows} rows", name, 1, [], report)
+                name, count = f"{table}.{check.name}", verdict.expectations[check.name]
+                said = f"{name} fails: there are {verdict.rows} rows"
+                if verdict.rows:
+                    said += f", {count:,} of them against it" if count > 1 else ""
+                    said += "; it judges the table as a whole, and reports/data_docs shows what it found"
+                raise QualityError(said, name, count, [], report)
         if verdict.quarantined > tolerated * verdict.rows:
             worst = max(verdict.expectations, key=lambda name: verdict.expectations[name])
             count, name = verdict.expectations[worst], f"{table}.{worst}"

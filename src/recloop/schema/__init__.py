@@ -15,6 +15,7 @@ from recloop.schema.records import (
     Slate,
     Traffic,
     User,
+    composed,
     now_us,
 )
 
@@ -30,5 +31,6 @@ __all__ = [
     "Slate",
     "Traffic",
     "User",
+    "composed",
     "now_us",
 ]

@@ -2,7 +2,8 @@
 
 import time
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
+from unicodedata import normalize
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -39,6 +40,16 @@ Reference = Annotated[
 ]
 
 
+def composed(value: Any) -> Any:
+    """A text, or the texts of an object, in Unicode's composed form (NFC), so that a word has one spelling.
+
+    Some systems take Hangul and accents apart (NFD): they look alike and are other characters.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else normalize("NFC", value)
+    return {composed(k): composed(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
 def now_us() -> int:
     """The wall clock in microseconds since 1970, UTC."""
     return time.time_ns() // 1_000
@@ -54,9 +65,11 @@ class User(Record):
     user_id: Identifier
     age: Annotated[int, Field(ge=0, le=120)] | None = None
     sex: Annotated[str, StringConstraints(pattern=r"^[FMX]$")] | None = None
-    region: Annotated[str, StringConstraints(max_length=64)] | None = None
+    region: Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL)] | None = None
     attributes: dict[str, Attribute] = {}
     created_at: Micros = 0
+
+    _spelt = field_validator("region", "attributes", mode="before")(composed)
 
 
 class Item(Record):
@@ -74,6 +87,8 @@ class Item(Record):
     text: Prose | None = None
     image: Reference | None = None
     created_at: Micros = 0
+
+    _spelt = field_validator("title", "category", "attributes", "text", mode="before")(composed)
 
 
 class Context(Record):

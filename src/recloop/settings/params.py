@@ -64,6 +64,15 @@ class TextParams(Section):
     columns: Annotated[int, Field(ge=0)] = 0
     components: Annotated[int, Field(ge=0)] = 0
 
+    @model_validator(mode="after")
+    def _directions_among_columns(self) -> Self:
+        if self.components > self.columns:
+            raise ValueError(
+                f"components, {self.components}, are directions among the hashed columns, of which there are"
+                f" {self.columns}: raise columns, or take fewer components"
+            )
+        return self
+
 
 class SelectionParams(Section):
     variance: Share = 0.0
@@ -82,6 +91,12 @@ class FeatureParams(Section):
     text: TextParams = TextParams()
     behaviour: Annotated[int, Field(ge=0)] = 0
     selection: SelectionParams = SelectionParams()
+
+    @model_validator(mode="after")
+    def _some_age_is_known(self) -> Self:
+        if self.ages[0] > self.ages[1]:
+            raise ValueError(f"ages are the least and the greatest that count, not {list(self.ages)}")
+        return self
 
 
 class UserModelParams(Section):

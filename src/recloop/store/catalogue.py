@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, delete, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    Table,
+    delete,
+    func,
+    select,
+    text,
+    true,
+    update,
+)
 
 from recloop.schema import Item, now_us
 from recloop.store.engine import in_transaction, insert_or_ignore, take_turn, upsert
@@ -88,10 +100,16 @@ def remove_items(engine: Engine, item_ids: Iterable[str], ts: int | None = None)
 def find_items(engine: Engine, item_ids: Iterable[str] | None = None) -> list[Item]:
     """Items by id (unknown and removed ids are left out), or all of them, in the order of their ids."""
     query = select(items).where(~items.c.removed).order_by(items.c.item_id)
-    if item_ids is not None:
-        query = query.where(items.c.item_id.in_(list(item_ids)))
     with engine.connect() as connection:
-        return [item_of(row) for row in connection.execute(query).mappings()]
+        queries = [query.where(some) for some in among(items.c.item_id, item_ids)]
+        return [item_of(row) for one in queries for row in connection.execute(one).mappings()]
+
+
+def among(column: ColumnElement[str], ids: Iterable[str] | None) -> list[ColumnElement[bool]]:
+    """Conditions that the column is one of the ids, so many at once as an engine takes, in their order."""
+    if ids is None:
+        return [true()]
+    return [column.in_(part) for part in _chunks(sorted(set(ids)))]
 
 
 def item_of(row: RowMapping | Mapping) -> Item:

@@ -1,10 +1,12 @@
 """The data versions that were made here, and what each added: a line of JSON for each."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 FILE = "data-versions.jsonl"
 
@@ -43,9 +45,15 @@ def note_version(
     added = {table: count - base.get(table, 0) for table, count in rows.items()}
     made = datetime.now(UTC).isoformat(timespec="seconds")
     found = DataVersion(version, made, source, dict(rows), added, written, parts)
-    with (home / FILE).open("a") as file:
-        file.write(json.dumps(asdict(found)) + "\n")
+    with (home / FILE).open("a+b") as file:
+        torn = file.tell() > 0 and _last_byte(file) != b"\n"  # by a crash: it must not take this line along
+        file.write(b"\n" * torn + json.dumps(asdict(found)).encode() + b"\n")
     return found
+
+
+def _last_byte(file: BinaryIO) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
 
 
 def data_versions(home: Path) -> list[DataVersion]:

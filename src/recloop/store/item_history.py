@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, func, select
 
 from recloop.schema import Item
-from recloop.store.catalogue import item_of
+from recloop.store.catalogue import among, item_of
 from recloop.store.tables import item_versions
-
-AT_ONCE = 5000
 
 
 @dataclass(frozen=True)
@@ -38,30 +36,26 @@ def items_as_of(engine: Engine, ts: int, item_ids: Iterable[str] | None = None) 
     newest = select(item_versions.c.item_id, func.max(item_versions.c.ts).label("ts")).where(
         item_versions.c.ts <= ts
     )
-    if item_ids is not None:
-        newest = newest.where(item_versions.c.item_id.in_(list(item_ids)))
-    then = newest.group_by(item_versions.c.item_id).subquery()
-    query = (
-        select(item_versions)
-        .join(then, (item_versions.c.item_id == then.c.item_id) & (item_versions.c.ts == then.c.ts))
-        .where(~item_versions.c.removed)
-        .order_by(item_versions.c.item_id)
-    )
+    found: list[Item] = []
     with engine.connect() as connection:
-        return [item_of(row) for row in connection.execute(query).mappings()]
+        for some in among(item_versions.c.item_id, item_ids):
+            then = newest.where(some).group_by(item_versions.c.item_id).subquery()
+            query = (
+                select(item_versions)
+                .join(then, (item_versions.c.item_id == then.c.item_id) & (item_versions.c.ts == then.c.ts))
+                .where(~item_versions.c.removed)
+                .order_by(item_versions.c.item_id)
+            )
+            found += [item_of(row) for row in connection.execute(query).mappings()]
+    return found
 
 
 def items_at(engine: Engine, moments: Sequence[tuple[str, int]]) -> list[Item | None]:
     """For each pair of an item's id and a moment (µs) what the item was then; None: it was not offered."""
     found: dict[str, list[Version]] = {}
-    ids = sorted({item_id for item_id, _ in moments})
     with engine.connect() as connection:
-        for start in range(0, len(ids), AT_ONCE):
-            query = (
-                select(item_versions)
-                .where(item_versions.c.item_id.in_(ids[start : start + AT_ONCE]))
-                .order_by(item_versions.c.item_id, item_versions.c.ts)
-            )
+        for some in among(item_versions.c.item_id, {item_id for item_id, _ in moments}):
+            query = select(item_versions).where(some).order_by(item_versions.c.item_id, item_versions.c.ts)
             for row in connection.execute(query).mappings():
                 version = Version(row["ts"], item_of(row), row["removed"])
                 found.setdefault(row["item_id"], []).append(version)

@@ -1,6 +1,7 @@
 """Items by category and by text: all words must be there, each may go on (``store.words``)."""
 
 from collections.abc import Sequence
+from unicodedata import normalize
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, exists, func, select
 
@@ -21,6 +22,7 @@ def search_items(
     Without ``words`` all items are listed. A question without a letter or digit finds nothing.
     """
     query = select(items).where(~items.c.removed).order_by(items.c.item_id).limit(limit)
+    category = None if category is None else normalize("NFC", category)  # as ``schema.Item`` spells it
     with engine.connect() as connection:
         if words is not None:
             asked = sorted(words_in(words), key=len, reverse=True)[:MOST_WORDS]

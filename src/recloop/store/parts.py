@@ -39,17 +39,22 @@ class Part:
 
 @dataclass
 class Manifest:
-    """What a snapshot holds of its logs; ``scope`` says by which rule rows were chosen and written."""
+    """What a snapshot holds of its logs; ``scope`` says by which rule rows were chosen and written.
+
+    ``new``: files that the last whole snapshot did not have; of one that was killed, they are noted too.
+    """
 
     scope: dict
     parts: dict[str, Part] = field(default_factory=dict)
-    written: int = 0  # files of this run that were not there before
+    new: set[str] = field(default_factory=set)
 
-    def save(self, folder: Path, before: "Manifest | None" = None) -> None:
-        """Write as JSON, with what ``before`` has more; the same parts give the same bytes."""
+    def save(self, folder: Path, before: "Manifest | None" = None, whole: bool = True) -> None:
+        """Write as JSON, with what ``before`` has more; the same parts of a whole one give the same bytes."""
         left = before.parts if before and before.scope == self.scope else {}
         parts = {name: asdict(part) for name, part in (left | self.parts).items()}
-        found = {"scope": self.scope, "parts": parts}
+        found: dict = {"scope": self.scope, "parts": parts}
+        if not whole:
+            found["new"] = sorted(self.new)
         replace(folder / MANIFEST, json.dumps(found, indent=1, sort_keys=True).encode() + b"\n")
 
     @classmethod
@@ -57,7 +62,8 @@ class Manifest:
         """The manifest of an earlier snapshot, or None where there is none that can be used."""
         try:
             found = json.loads((folder / MANIFEST).read_text())
-            return cls(found["scope"], {name: Part(**part) for name, part in found["parts"].items()})
+            parts = {name: Part(**part) for name, part in found["parts"].items()}
+            return cls(found["scope"], parts, set(found.get("new", ())))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -95,13 +101,14 @@ def write_parts(
             old = before.parts.get(name) if before and before.scope == manifest.scope else None
             if old and old.seen == seen and _sha256(folder / name) == old.sha256:
                 manifest.parts[name] = old
+                manifest.new |= {name} & before.new if before else set()
                 continue
             query = select(*[table.c[column] for column in schema.names]).where(within)
             query = query.where(true() if chosen is None else chosen).order_by(table.c.seq)
             rows = write_table(connection, query, schema, folder / name)
         manifest.parts[name] = Part(rows, seen, _sha256(folder / name))
-        manifest.written += 1
-        manifest.save(folder, before)  # who is killed goes on from here
+        manifest.new.add(name)
+        manifest.save(folder, before, whole=False)  # who is killed goes on from here
     for file in place.iterdir():
         if f"{table.name}.parquet/{file.name}" not in manifest.parts:
             file.unlink()

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from sqlalchemy import Engine, Select, func, select, text
+from sqlalchemy import Engine, Select, Table, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from recloop.schema.arrow import ITEM_VERSIONS, TABLES
@@ -62,7 +62,7 @@ class Snapshot:
 
     Attributes:
         rows: by table.
-        written: files of logs that were not there before.
+        written: files of logs that the whole snapshot before did not have.
         parts: files of logs.
     """
 
@@ -86,6 +86,13 @@ def watermark(engine: Engine) -> Watermark:
         said = connection.execute(select(func.max(consents.c.id))).scalar() or 0
     source = recall(engine, "source") or "own"
     return Watermark(source, last[0], last[1], digest.hexdigest(), said, last[2])
+
+
+def count_rows(engine: Engine, table: Table, above: int, last: int) -> int:
+    """Rows of a log with numbers above one and up to another; there are numbers that no row has."""
+    query = select(func.count()).select_from(table).where(table.c.seq > above, table.c.seq <= last)
+    with engine.connect() as connection:
+        return connection.execute(query).scalar_one()
 
 
 def _settled(engine: Engine) -> list[int]:
@@ -138,7 +145,7 @@ def write_snapshot(engine: Engine, mark: Watermark, directory: Path, terms: Term
         write_parts(engine, table, schema, last, directory, manifest, before, chosen)
         rows[table.name] = manifest.rows(table.name)
     manifest.save(directory)
-    return Snapshot(rows, manifest.written, len(manifest.parts))
+    return Snapshot(rows, len(manifest.new), len(manifest.parts))
 
 
 def _users() -> Select:
