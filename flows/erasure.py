@@ -51,6 +51,7 @@ from recloop.store.vault import Vault, open_vault
 MARK = Path("data/watermark.json")
 DVC = Path(".dvc/config")  # of a project that has data versions; a lock makes the folder elsewhere too
 MOST_TOLD = 20  # places
+OURS = {f"{name}.db{part}" for name in ("store", "vault") for part in ("", "-wal", "-shm")}
 OF_PEOPLE = {  # stages whose outputs hold rows of people, and these outputs
     "snapshot": ["data/snapshot"],
     "validate": ["data/valid", "data/quarantine", "reports/data_docs"],
@@ -158,7 +159,7 @@ def _in_rows(engine: Engine, names: list[str], own: bool = True) -> list[Trace]:
 
 def _is_ours(file: Path, where: Places) -> bool:
     """Whether it is a database that ``finish`` deletes from."""
-    return file.parent == where.home and file.name.startswith(("store.db", "vault.db"))
+    return file.parent == where.home and file.name in OURS
 
 
 def _remedy(trace: Trace, where: Places) -> str:
