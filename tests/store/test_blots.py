@@ -245,6 +245,30 @@ def test_files_and_folders_lose_the_name_too(tmp_path):
     assert traces([WHO], [tmp_path]) == []
 
 
+def test_a_file_that_is_called_by_a_short_id_beside_other_words_loses_it(tmp_path):
+    (tmp_path / "20261126T120000-orders-minji.kim_77.csv").write_text("a")
+    (tmp_path / "minji.kim_771.csv").write_text("b")
+    assert [trace.within for trace in traces(["minji.kim_77"], [tmp_path])] == ["its name"]
+    assert rename_named(tmp_path, ["minji.kim_77"]) == 1
+    names = {"20261126T120000-orders-xxxxxxxxxxxx.csv", "minji.kim_771.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_links_are_followed_once(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.jsonl.gz").write_bytes(gzip.compress(LINES.encode()))
+    (tmp_path / "disk" / "round").symlink_to(tmp_path / "disk")
+    (tmp_path / "home" / "logs").symlink_to(tmp_path / "disk")
+    (tmp_path / "home" / "b.gz").symlink_to(tmp_path / "disk" / "a.jsonl.gz")
+    (tmp_path / "home" / "gone").symlink_to(tmp_path / "nowhere")
+    found = traces([WHO], [tmp_path / "home"])
+    assert sorted(trace.path.name for trace in found) == ["a.jsonl.gz", "b.gz"]
+    assert blot(found[0].path, [WHO])
+    assert traces([WHO], [tmp_path / "home"]) == []
+    assert (tmp_path / "home" / "b.gz").is_symlink()
+
+
 def test_only_columns_of_people_are_looked_into_where_that_is_asked(tmp_path):
     (tmp_path / "a.parquet").write_bytes(parquet(user_id=["lee"], title=["for kim"]))
     (tmp_path / "b.jsonl").write_text("kim")

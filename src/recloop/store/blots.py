@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recloop.store.names import blotted, crossed, named, telling, whole
+from recloop.store.names import blotted, crossed, entitled, named, retitled, whole
 from recloop.store.packed import ARCHIVES, FAULTS, SEALED, kind_of, members, pack, unpacked
 from recloop.store.traces import stands_in
 
@@ -25,6 +25,7 @@ def blot(file: Path, names: Sequence[str]) -> bool:
     Text gets x over them where they stand, so that who appends to it goes on. Parquet, what is compressed and
     archives of either are written beside and renamed. Other bytes, and what cannot be read, are left alone.
     """
+    file = file.resolve()
     try:
         age = file.stat()
         with file.open("r+b") as handle:
@@ -43,11 +44,11 @@ def blot(file: Path, names: Sequence[str]) -> bool:
 
 def rename_named(root: Path, names: Sequence[str]) -> int:
     """Take the names out of the names of files and folders below the root; how many were renamed."""
-    meant, count = [name for name in names if telling(name)], 0
+    count = 0
     for folder, folders, files in os.walk(root, topdown=False):
         for name in [*files, *folders]:
-            if named(os.fsencode(name), meant):
-                fresh = Path(folder, os.fsdecode(crossed(os.fsencode(name), meant)))
+            if entitled(name, names):
+                fresh = Path(folder, retitled(name, names))
                 while fresh.exists():
                     fresh = fresh.with_name(f"x{fresh.name}")
                 Path(folder, name).rename(fresh)
@@ -110,7 +111,7 @@ def _zip(source: BinaryIO, target: BinaryIO, names: Sequence[str]) -> bool:
         fresh.comment = crossed(comment, names)
         for info, (name, content) in zip(infos, members(source, "zip"), strict=True):
             entry = copy(info)
-            entry.filename, entry.comment = blotted(name, names), crossed(info.comment, names)
+            entry.filename, entry.comment = retitled(name, names), crossed(info.comment, names)
             changed |= (entry.filename, entry.comment) != (name, info.comment)
             with tempfile.TemporaryFile() as clean:
                 changed |= _copy_without(content, cast(BinaryIO, clean), names)
@@ -125,7 +126,7 @@ def _tar(source: BinaryIO, target: BinaryIO, names: Sequence[str]) -> bool:
     with tarfile.open(fileobj=source) as archive, tarfile.open(fileobj=target, mode="w") as fresh:
         for entry in archive:
             file = archive.extractfile(entry) if entry.isreg() else None
-            name = blotted(entry.name, names)
+            name = retitled(entry.name, names)
             changed |= name != entry.name
             entry = entry.replace(name=name, deep=False)
             entry.pax_headers = {}

@@ -64,6 +64,25 @@ def named(content: bytes | mmap.mmap, names: Sequence[str]) -> bool:
     return any(whole(name).search(content) for name in names)
 
 
+@cache
+def _part(name: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])" if len(name) < LONG else re.escape(name)
+    )
+
+
+def entitled(path: str, names: Sequence[str]) -> bool:
+    """Whether a file or folder is called by one of the names that tell somebody, also beside other words."""
+    return any(telling(name) and _part(name).search(path) for name in names)
+
+
+def retitled(path: str, names: Sequence[str]) -> str:
+    """The path with an x for each character of such a name."""
+    for name in filter(telling, names):
+        path = _part(name).sub("x" * len(name), path)
+    return path
+
+
 def crossed(content: bytes, names: Sequence[str]) -> bytes:
     """The content with an x for each byte of a name, as it is written."""
     for name in names:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recloop.store.names import LONG, forms, named, telling
+from recloop.store.names import LONG, entitled, forms, named
 from recloop.store.packed import ARCHIVES, FAULTS, Sealed, kind_of, members, unpacked
 
 TEXTS = "('text', 'blob')"
@@ -50,21 +50,23 @@ def traces(
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """The root, where it is a file; else all files below."""
+    """The root, where it is a file; else all files below, also where links lead."""
     if root.is_file():
         yield root
-    for folder, _, files in os.walk(root):
-        for name in files:
-            file = Path(folder, name)
-            if file.is_file() and not file.is_symlink():
-                yield file
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        yield from (file for name in files if (file := Path(folder, name)).is_file())
 
 
 def _within(file: Path, root: Path, names: Sequence[str], columns: Collection[str] | None) -> str:
     """What within the file holds a name; empty where none does, or the file is gone."""
-    plain = [name for name in names if telling(name)]
     try:
-        if columns is None and named(str(file.relative_to(root)).encode(errors="replace"), plain):
+        if columns is None and entitled(str(file.relative_to(root)), names):
             return "its name"
         with file.open("rb") as handle:
             kind = kind_of(handle)
@@ -99,7 +101,7 @@ def _in_content(handle: BinaryIO, names: Sequence[str]) -> str:
 
 def _in_archive(handle: BinaryIO, kind: str, names: Sequence[str]) -> str:
     for name, member in members(handle, kind):
-        if named(name.encode(errors="replace"), names):
+        if entitled(name, names):
             return f"the name of {name}"
         if found := _in_content(member, names):
             return name if found == "bytes" else f"{name}: {found}"
