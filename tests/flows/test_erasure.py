@@ -268,6 +268,26 @@ def test_traces_that_are_found_after_the_end_open_it_again(project, monkeypatch)
     assert search(where, [WHO]) == []
 
 
+def test_a_reader_of_an_older_state_keeps_it_open_until_it_ends(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flows.erasure.IN_HAND", 0)
+    monkeypatch.setattr("recloop.store.compact.TRIES", 2)
+    where = places()
+    engine, vault = open_store(where.store), open_vault(where)
+    live(engine, vault, WHO)
+    append(engine, acts=[naming(OTHER, WHO)])
+    receipt = begin(engine, vault, WHO).receipt
+    with engine.connect() as reader:
+        reader.exec_driver_sql("BEGIN")
+        reader.execute(select(events)).all()
+        done, left = complete(where, engine, vault, receipt, WHO)
+        assert [trace.path.name for trace in left] == ["store.db", "store.db-wal"]
+        assert done.done is None
+    done, left = complete(where, engine, vault, receipt, WHO)
+    assert (left, search(where, [WHO])) == ([], [])
+    assert done.done is not None
+
+
 def test_a_person_whose_id_is_an_everyday_word_is_erased_and_the_word_stays_elsewhere(project):
     where, engine, vault = project
     live(engine, vault, "design")

@@ -242,6 +242,7 @@ def test_a_reader_of_an_older_state_holds_up_neither_writers_nor_the_erasure(tmp
     engine = open_store(f"sqlite:///{tmp_path}/store.db")
     live(engine, WHO, 1)
     with engine.connect() as reader:
+        reader.exec_driver_sql("BEGIN")
         reader.execute(select(func.count()).select_from(events)).scalar()
         started = begin(engine, vault, WHO)
         assert append(engine, acts=[Event(event_id="x", user_id=OTHER, item_id="a", kind="view", ts=1)]) == 1
