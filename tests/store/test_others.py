@@ -177,6 +177,11 @@ def test_whatever_is_said_no_name_is_left_and_an_object_stays_one(said, name, da
         assert clean == json.dumps(said)
 
 
+def test_keys_that_become_the_same_are_all_kept():
+    clean = blotted_json(json.dumps({"xxx": 1, "kim": 2, "lee": 3}), ["kim", "lee"])
+    assert json.loads(clean) == {"xxx": 1, "xxxx": 2, "xxxxx": 3}
+
+
 def test_an_object_that_is_deeper_than_can_be_read_is_emptied():
     deep = '{"a":' * 5000 + '"kim"' + "}" * 5000
     assert blotted_json(deep, ["kim"]) == "{}"
