@@ -48,7 +48,8 @@ def forget_mentions(engine: Engine, names: Sequence[str]) -> int:
     for table in _tables(engine):
         columns = [table.c[name] for name in (*COLUMNS.get(table.name, ()), REASONS) if name in table.c]
         total += _forget(engine, table, columns, names, fresh)
-    compact(engine)
+    if total:
+        compact(engine)
     return total
 
 
