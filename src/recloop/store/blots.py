@@ -150,7 +150,7 @@ def _parquet(source: BinaryIO, target: BinaryIO, names: Sequence[str]) -> bool:
         with pq.ParquetWriter(target, clean, compression=_codecs(content.metadata)) as writer:
             for group in range(content.num_row_groups):
                 columns = []
-                for column in content.read_row_group(group).columns:
+                for column in content.read_row_group(group, use_threads=False).columns:
                     if stands_in(column, names):
                         column, changed = _clean_column(column, names), True
                     columns.append(column)

@@ -156,7 +156,7 @@ def _in_parquet(handle: BinaryIO, names: Sequence[str], columns: Collection[str]
     if columns is None and named(_said_of(content.schema_arrow), names):
         return "its schema"
     for group in range(content.num_row_groups):
-        table = content.read_row_group(group)
+        table = content.read_row_group(group, use_threads=False)
         for name, column in zip(table.column_names, table.columns, strict=True):
             if (columns is None or name in columns) and stands_in(column, names):
                 return f"column {name}"
