@@ -14,7 +14,7 @@ from recloop.experiments.report import judge, report
 from recloop.experiments.verdict import TEXTS, sentences
 from recloop.schema import Event, Impression
 from recloop.settings.params import RewardParams
-from recloop.store import append, open_store
+from recloop.store import append, open_store, set_consents
 
 REWARD = RewardParams(view=0.1, click=1, cart=0.5, purchase=4, dismiss=-0.5, rating_positive=4)
 HANGUL = re.compile("[가-힣]")
@@ -82,6 +82,26 @@ def test_what_people_did_is_counted_from_their_exposure_on(engine):
     assert all((s.before.measured < s.before.exposed).all() for s in before.values())
     with pytest.raises(ValueError, match="'joy' is no metric; there are: reward_per_request"):
         metric_named("joy")
+
+
+def test_who_withdraws_is_out_of_the_figures_at_once_and_who_comes_back_is_in(engine):
+    begun = catalogue.start(engine, planned(), "t", "t")
+    arms = catalogue.expose(engine, begun, ["u0", "u1", "u2"], ts=100)
+    append(engine, [asked(f"r{u}", u, 150) for u in arms], [acted(1, "u0", "click", 151)])
+
+    def clicks():
+        samples = measure(engine, metric_named("clicks_per_request"), REWARD, "bigger-photos")
+        return sum(sample.people.totals.sum() for sample in samples.values())
+
+    assert (sum(report(engine, begun, REWARD).people.values()), clicks()) == (3, 1)
+    set_consents(engine, "u0", {"service": True, "training": True})
+    set_consents(engine, "u0", {"service": False})
+    assert (sum(report(engine, begun, REWARD).people.values()), clicks()) == (2, 0)
+    assert baseline(engine, metric_named("clicks_per_request"), REWARD, 30).people == 2
+    set_consents(engine, "u1", {"training": False, "personalisation": False})
+    assert sum(report(engine, begun, REWARD).people.values()) == 2, "who stays in service is counted"
+    set_consents(engine, "u0", {"service": True})
+    assert (sum(report(engine, begun, REWARD).people.values()), clicks()) == (3, 1)
 
 
 def test_a_baseline_is_that_of_the_newest_days(engine):

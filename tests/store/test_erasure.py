@@ -23,13 +23,15 @@ from recloop.store import (
     set_consents,
     write,
 )
+from recloop.store.blots import blot
 from recloop.store.consent import PURPOSES, withdrawn_since, words_of
 from recloop.store.erasure import begin, find_receipt, finish, pending, purge
 from recloop.store.keys import KeyFile, LocalKeys
+from recloop.store.names import whole
 from recloop.store.personal import open_personal, seal_personal
 from recloop.store.snapshot import watermark, write_snapshot
 from recloop.store.tables import accesses, events, impressions, metadata
-from recloop.store.traces import blot, traces, whole
+from recloop.store.traces import traces
 from recloop.store.vault import Vault
 
 WHO = "p-5f0c2a77b1f34c1e9f2d8a6e4b3c1d00"
@@ -228,11 +230,11 @@ def test_a_log_loses_the_word_and_keeps_its_length(tmp_path):
     log = tmp_path / "a.log"
     log.write_text(f"one {WHO}\ntwo {OTHER}\n{WHO}")
     with log.open("a") as appender:
-        assert blot(log, WHO) == 2
+        assert blot(log, [WHO])
         appender.write("\nthree")
     assert log.read_text() == f"one {'x' * len(WHO)}\ntwo {OTHER}\n{'x' * len(WHO)}\nthree"
     (tmp_path / "b").write_bytes(b"\0" + WHO.encode())
-    assert blot(tmp_path / "b", WHO) == 0
+    assert not blot(tmp_path / "b", [WHO])
 
 
 def test_a_reader_of_an_older_state_holds_up_neither_writers_nor_the_erasure(tmp_path, vault, monkeypatch):
@@ -240,6 +242,7 @@ def test_a_reader_of_an_older_state_holds_up_neither_writers_nor_the_erasure(tmp
     engine = open_store(f"sqlite:///{tmp_path}/store.db")
     live(engine, WHO, 1)
     with engine.connect() as reader:
+        reader.exec_driver_sql("BEGIN")
         reader.execute(select(func.count()).select_from(events)).scalar()
         started = begin(engine, vault, WHO)
         assert append(engine, acts=[Event(event_id="x", user_id=OTHER, item_id="a", kind="view", ts=1)]) == 1

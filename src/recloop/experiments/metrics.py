@@ -14,6 +14,7 @@ from recloop.experiments.cuped import Covariate
 from recloop.experiments.difference import Clusters
 from recloop.schema import now_us
 from recloop.settings.params import RewardParams
+from recloop.store.consent import stays
 from recloop.store.tables import events, exposures, impressions
 
 PLAIN = ("view", "click", "cart", "purchase", "dismiss")  # kinds whose worth does not depend on the value
@@ -112,6 +113,8 @@ def measure(
 ) -> dict[str, Sample]:
     """The metric by arm, of those who were exposed; who has made no request yet is left out of ratios.
 
+    Who has withdrawn ``service`` is in none of it.
+
     Args:
         engine: the store.
         metric: what to measure.
@@ -120,9 +123,8 @@ def measure(
         until: µs; later acts do not count.
     """
     columns = (exposures.c.user_id, exposures.c.arm, exposures.c.ts)
-    return _by_arm(
-        engine, select(*columns).where(exposures.c.experiment == experiment), metric, reward, until
-    )
+    exposed = select(*columns).where(exposures.c.experiment == experiment, stays(exposures.c.user_id))
+    return _by_arm(engine, exposed, metric, reward, until)
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def baseline(engine: Engine, metric: Metric, reward: RewardParams, days: float) 
     since = newest - int(days * 86_400_000_000)
     came = (
         select(impressions.c.user_id, literal("all").label("arm"), func.min(impressions.c.ts).label("ts"))
-        .where(impressions.c.ts > since)
+        .where(impressions.c.ts > since, stays(impressions.c.user_id))
         .group_by(impressions.c.user_id)
     )
     found = _by_arm(engine, came, metric, reward, None)

@@ -16,6 +16,7 @@ from recloop.experiments.metrics import METRICS, Sample, measure
 from recloop.experiments.multiple import corrected
 from recloop.experiments.sequence import effective, sample_ratio, watched
 from recloop.settings.params import RewardParams
+from recloop.store.consent import stays
 from recloop.store.tables import exposures
 
 Role = Literal["primary", "guardrail", "other"]
@@ -145,7 +146,7 @@ def judge(
 def _exposed(engine: Engine, here: Experiment) -> dict[str, int]:
     query = (
         select(exposures.c.arm, func.count().label("number"))
-        .where(exposures.c.experiment == here.name)
+        .where(exposures.c.experiment == here.name, stays(exposures.c.user_id))
         .group_by(exposures.c.arm)
     )
     with engine.connect() as connection:

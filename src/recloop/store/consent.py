@@ -116,7 +116,12 @@ def may(
         yes |= user_id.not_in(select(consents.c.user_id).where(spoke))
     elif _nobody_to_ask(connection):
         yes |= user_id.not_in(select(consents.c.user_id))
-    return yes & (user_id != NOBODY) & user_id.not_in(withdrawn())
+    return yes & stays(user_id)
+
+
+def stays(user_id: ColumnElement) -> ColumnElement:
+    """The condition that a row's person is somebody, and has not withdrawn ``service``."""
+    return (user_id != NOBODY) & user_id.not_in(withdrawn())
 
 
 def withdrawn(before: int = 2**62) -> Select[str]:

@@ -2,7 +2,7 @@
 
 It is done twice. ``begin`` withdraws every consent, destroys the key and deletes the rows; what a gateway had
 in hand just then may still come in. ``finish`` deletes again, forgets who it was, and closes the receipt.
-What lies in files goes between the two (``flows.erasure``).
+What lies in files, and names in the rows of others, go between the two (``flows.erasure``).
 """
 
 import json
@@ -20,8 +20,9 @@ from recloop.store.compact import compact
 from recloop.store.consent import NOBODY, PURPOSES, TRAINING, set_consents
 from recloop.store.engine import connect_to
 from recloop.store.errors import StoreError
+from recloop.store.names import mentions
+from recloop.store.others import forget_mentions
 from recloop.store.tables import accesses, consents, erasures
-from recloop.store.traces import mentions
 from recloop.store.vault import Vault
 
 IN_HAND = 15_000_000  # µs: longer than a gateway works on one request
@@ -64,11 +65,16 @@ def begin(engine: Engine, vault: Vault, user_id: str) -> Receipt:
         row = dict(found._mapping)
     keys, accounts = vault.destroy_key(user_id), vault.accounts([user_id]).values()
     gone = purge(engine, user_id, {"consents"}, accounts)
-    counts = _add(json.loads(row["counts"]), {"keys": keys} | gone)
+    return note(engine, row["receipt"], {"keys": keys} | gone)
+
+
+def note(engine: Engine, receipt: str, counts: dict[str, int], **values: Any) -> Receipt:
+    """Add to what a receipt counts, and set its other columns."""
+    here = erasures.c.receipt == receipt
+    values["counts"] = json.dumps(_add(find_receipt(engine, receipt).counts, counts))
     with engine.begin() as connection:
-        here = erasures.c.receipt == row["receipt"]
-        connection.execute(erasures.update().where(here).values(counts=json.dumps(counts)))
-    return Receipt(row["receipt"], row["begun"], None, counts)
+        connection.execute(erasures.update().where(here).values(values))
+    return find_receipt(engine, receipt)
 
 
 def pending(engine: Engine) -> list[tuple[str, str]]:
@@ -101,12 +107,14 @@ def finish(engine: Engine, vault: Vault, receipt: str, user_id: str) -> Receipt:
     accounts = vault.accounts([user_id]).values()
     counts = {"keys": vault.destroy_key(user_id)} | purge(engine, user_id, accounts=accounts)
     counts["pseudonyms"] = vault.forget_account(user_id)
-    before = find_receipt(engine, receipt)
-    closed = {"user_id": None, "done": now_us(), "counts": json.dumps(_add(before.counts, counts))}
-    with engine.begin() as connection:
-        connection.execute(erasures.update().where(erasures.c.receipt == receipt).values(closed))
+    closed = note(engine, receipt, counts, user_id=None, done=now_us())
     compact(engine)
-    return find_receipt(engine, receipt)
+    return closed
+
+
+def reopen(engine: Engine, receipt: str, user_id: str) -> Receipt:
+    """Take an end back: traces were found after it, and the next run tries again."""
+    return note(engine, receipt, {}, user_id=user_id, done=None)
 
 
 def purge(
@@ -132,10 +140,11 @@ def purge(
     return {name: count for name, count in counts.items() if count}
 
 
-def purge_backup(file: Path, receipt: str, user_id: str, accounts: Iterable[str] = ()) -> None:
+def purge_backup(file: Path, receipt: str, user_id: str, accounts: Sequence[str] = ()) -> None:
     """Delete a person from a copy of the store, which stays as old as it is and goes in its time."""
     age, copy = file.stat(), connect_to(f"sqlite:///{file}")
     purge(copy, user_id, accounts=accounts)
+    forget_mentions(copy, [user_id, *accounts])
     with copy.begin() as connection:
         for name in KEPT & {*inspect(connection).get_table_names()}:
             table = Table(name, MetaData(), autoload_with=connection)

@@ -1,161 +1,177 @@
-"""Where a word still stands, in files of any kind below some folders: shows that an erasure is whole."""
+"""Where a name still stands, in files of any kind below some folders: shows that an erasure is whole."""
 
-import gzip
 import mmap
 import os
-import re
 import sqlite3
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-LONG = 16  # characters from which a word cannot be part of another by accident
-ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
-SPACES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
-DEEP = 4  # times that JSON may stand within JSON
-TEXT = 65536  # bytes without a zero at a file's beginning: it is text
+from recloop.store.names import LONG, entitled, forms, named
+from recloop.store.packed import ARCHIVES, FAULTS, Sealed, kind_of, members, unpacked
+
+TEXTS = "('text', 'blob')"
+WIDE = "utf-16-le", "utf-16-be", "utf-32-le"  # as Windows and numpy write text
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A word that was found, and where: a file, and what within it."""
+    """A name that was found, and where: a file, and what within it."""
 
     path: Path
     within: str
 
 
-def whole(word: str) -> re.Pattern[bytes]:
-    """The word, not as a part of another one of letters, digits, dots, colons, dashes and underscores."""
-    part = re.escape(word.encode())
-    return re.compile(
-        rb"(?<![A-Za-z0-9_])(?<![A-Za-z0-9_][.:-])" + part + rb"(?![A-Za-z0-9_])(?![.:-][A-Za-z0-9_])"
-    )
+def traces(
+    names: Sequence[str], roots: Iterable[Path], columns: Collection[str] | None = None
+) -> list[Trace]:
+    """Every file below the roots that holds one of the names, or has it in its own name.
 
+    Looked into: text and any other bytes; rows of SQLite's databases; Parquet files; what is compressed, and
+    archives, also within each other, also as numpy writes text. A name of fewer than 16 characters is found
+    in databases' rows, not in their free space and logs, where it would be found in any other word.
 
-def mentions(text: str, words: Sequence[str]) -> bool:
-    """Whether a text names one of the words as a whole, also in the escapes of JSON or of an address."""
-    patterns = [whole(word) for word in words]
-    for _ in range(DEEP):
-        if any(
-            pattern.search(form.encode(errors="replace"))
-            for form in (text, unquote(text))
-            for pattern in patterns
-        ):
-            return True
-        if (plain := ESCAPE.sub(_unescaped, text)) == text:
-            return False
-        text = plain
-    return False
-
-
-def traces(words: Sequence[str], roots: Iterable[Path]) -> list[Trace]:
-    """Every file below the roots that holds one of the words.
-
-    Looked into: text and any other bytes; rows of SQLite's databases; strings of Parquet files; members of
-    zip and npz files, also as numpy writes text; gzip. A word of fewer than 16 characters is found in
-    databases' rows, not in their free space, where it would be found in any other word.
+    Args:
+        columns: of databases and Parquet files; nothing else is looked into then.
     """
+    if not names:
+        return []
     return [
-        Trace(file, within) for root in roots for file in _files(root) if (within := _within(file, words))
+        Trace(file, within)
+        for root in roots
+        for file in files_below(root)
+        if (within := _within(file, root, names, columns))
     ]
 
 
-def blot(path: Path, word: str) -> int:
-    """Write x over a word in a text file, in place, so that who appends to it goes on; how often it stood."""
-    size = path.stat().st_size
-    if not size or not is_text(path):
-        return 0
-    with path.open("r+b") as handle, mmap.mmap(handle.fileno(), size) as content:
-        found = [match.span() for match in whole(word).finditer(content)]
-        for start, end in found:
-            content[start:end] = b"x" * (end - start)
-        content.flush()
-    return len(found)
-
-
-def is_text(path: Path) -> bool:
-    """Whether the file begins as text does."""
-    with path.open("rb") as handle:
-        head = handle.read(TEXT)
-    return b"\0" not in head and not head.startswith((b"PAR1", b"PK\3\4", b"\x1f\x8b"))
-
-
-def _unescaped(escape: re.Match[str]) -> str:
-    sign = escape[1]
-    return chr(int(sign[1:], 16)) if len(sign) == 5 else SPACES.get(sign, sign)
-
-
-def _files(root: Path) -> Iterator[Path]:
+def files_below(root: Path) -> Iterator[Path]:
+    """The root, where it is a file; else all files below, also where links lead."""
     if root.is_file():
         yield root
-    for folder, _, names in os.walk(root):
-        for name in names:
-            file = Path(folder, name)
-            if file.is_file() and not file.is_symlink():
-                yield file
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        yield from (file for name in files if (file := Path(folder, name)).is_file())
 
 
-def _within(file: Path, words: Sequence[str]) -> str:
-    """What within the file holds a word; empty where none does, or the file is gone."""
+def _within(file: Path, root: Path, names: Sequence[str], columns: Collection[str] | None) -> str:
+    """What within the file holds a name; empty where none does, or the file is gone."""
     try:
-        size = file.stat().st_size
+        if columns is None and entitled(str(file.relative_to(root)), names):
+            return "its name"
         with file.open("rb") as handle:
-            head = handle.read(16)
-            if not size:
-                return ""
-            database = head.startswith(b"SQLite format 3")
-            if database and (found := _in_database(file, words)):
+            kind = kind_of(handle)
+            if kind == "sqlite" and (found := _in_database(file, names, columns)):
                 return found
-            if head.startswith(b"PAR1"):
-                return _in_parquet(file, words)
-            if head.startswith(b"PK\3\4"):
-                return _in_zip(file, words)
-            if head.startswith(b"\x1f\x8b"):
-                return _in_bytes(gzip.open(file).read(), words)
-            with mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ) as content:
-                return _in_bytes(content, words, plain=not database)
+            if columns is not None:
+                return _in_parquet(handle, names, columns) if kind == "parquet" else ""
+            if kind == "sqlite" or file.name.endswith(("-wal", "-journal")):
+                return _in_bytes(handle, names, plain=False)
+            return _in_content(handle, names)
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError, zipfile.BadZipFile, pa.ArrowException, sqlite3.Error) as error:
+    except Sealed as error:
+        return str(error)
+    except (*FAULTS, sqlite3.Error) as error:
         return f"cannot be read ({type(error).__name__})"
 
 
-def _in_bytes(content: bytes | mmap.mmap, words: Sequence[str], plain: bool = True) -> str:
-    for word in words:
-        if len(word) >= LONG and any(content.find(word.encode(c)) >= 0 for c in ("utf-8", "utf-32-le")):
-            return "bytes"
-        if plain and whole(word).search(content):
-            return "bytes"
+def _in_content(handle: BinaryIO, names: Sequence[str]) -> str:
+    kind = kind_of(handle)
+    if kind in ("text", "bytes", "sqlite"):
+        return _in_bytes(handle, names, plain=kind != "sqlite")
+    if kind == "parquet":
+        found = _in_parquet(handle, names)
+    elif kind in ARCHIVES:
+        found = _in_archive(handle, kind, names)
+    else:
+        with unpacked(handle, kind) as content:
+            found = _in_content(content, names)
+    return found or _in_bytes(handle, names, plain=False)  # in what is noted beside the content
+
+
+def _in_archive(handle: BinaryIO, kind: str, names: Sequence[str]) -> str:
+    for name, member in members(handle, kind):
+        if entitled(name, names):
+            return f"the name of {name}"
+        if found := _in_content(member, names):
+            return name if found == "bytes" else f"{name}: {found}"
     return ""
 
 
-def _in_database(file: Path, words: Sequence[str]) -> str:
+def _in_bytes(handle: BinaryIO, names: Sequence[str], plain: bool = True) -> str:
+    if not handle.seek(0, os.SEEK_END):
+        return ""
+    with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return "bytes" if _stands(content, names, plain) else ""
+
+
+def _stands(content: bytes | mmap.mmap, names: Sequence[str], plain: bool = True) -> bool:
+    long = [name for name in names if len(name) >= LONG]
+    if any(content.find(name.encode(code)) >= 0 for name in long for code in WIDE):
+        return True
+    return named(content, names if plain else long)
+
+
+def _in_database(file: Path, names: Sequence[str], columns: Collection[str] | None) -> str:
+    """The rows that hold a name are chosen by SQLite; as bytes, since values are of any kind."""
+    signs = [form.encode() for name in names for form in forms(name)]
+    signs += [name.encode("utf-32-le") for name in names if len(name) >= LONG]
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=15)) as connection:
         connection.text_factory = bytes
         listed = connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
-        tables = [row[0].decode() for row in listed]
-        for table in tables:
-            quoted = '"' + table.replace('"', '""') + '"'
-            for row in connection.execute(f"SELECT * FROM {quoted}"):
-                if any(isinstance(value, bytes) and _in_bytes(value, words) for value in row):
-                    return f"table {table}"
+        for table in [row[0].decode() for row in listed]:
+            kept = [c for c in _columns(connection, table) if columns is None or c in columns]
+            for column in kept:
+                here = f"CAST({_quoted(column)} AS BLOB)"
+                maybe = " OR ".join(f"instr({here}, ?)" for _ in signs)
+                query = f"SELECT {here} FROM {_quoted(table)} WHERE typeof({_quoted(column)}) IN {TEXTS}"
+                for (value,) in connection.execute(f"{query} AND ({maybe})", signs):
+                    if _stands(value, names):
+                        return f"table {table}"
     return ""
 
 
-def _in_parquet(file: Path, words: Sequence[str]) -> str:
-    content = pq.ParquetFile(file)
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    rows = connection.execute(f"PRAGMA table_info({_quoted(table)})").fetchall()
+    return [row[1].decode() for row in rows]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _in_parquet(handle: BinaryIO, names: Sequence[str], columns: Collection[str] | None = None) -> str:
+    handle.seek(0)
+    content = pq.ParquetFile(handle)
+    if columns is None and named(_said_of(content.schema_arrow), names):
+        return "its schema"
     for group in range(content.num_row_groups):
-        table = content.read_row_group(group)
+        table = content.read_row_group(group, use_threads=False)
         for name, column in zip(table.column_names, table.columns, strict=True):
-            if any(_in_bytes(text, words) for part in column.chunks for text in _texts(part)):
+            if (columns is None or name in columns) and stands_in(column, names):
                 return f"column {name}"
     return ""
+
+
+def _said_of(schema: pa.Schema) -> bytes:
+    """Names of columns, and what is noted of the file and of them."""
+    notes = [schema.metadata, *(field.metadata for field in schema)]
+    return "\n".join([*schema.names, *(str(note) for note in notes)]).encode()
+
+
+def stands_in(column: pa.ChunkedArray, names: Sequence[str]) -> bool:
+    """Whether one of the names stands in a cell."""
+    return any(_stands(text, names) for part in column.chunks for text in _texts(part))
 
 
 def _texts(values: pa.Array) -> Iterator[bytes]:
@@ -164,19 +180,21 @@ def _texts(values: pa.Array) -> Iterator[bytes]:
     if pa.types.is_dictionary(kind):
         yield from _texts(values.dictionary)
     elif pa.types.is_nested(kind):
-        for part in values.flatten() if pa.types.is_struct(kind) else [values.flatten()]:
+        for part in values.flatten() if pa.types.is_struct(kind) else _items(values):
             yield from _texts(part)
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         yield "\n".join(value or "" for value in values.unique().to_pylist()).encode()
-    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    elif any(check(kind) for check in BINARY):
         yield b"\n".join(value or b"" for value in values.unique().to_pylist())
 
 
-def _in_zip(file: Path, words: Sequence[str]) -> str:
-    with zipfile.ZipFile(file) as content:
-        for name in content.namelist():
-            member = content.read(name)
-            wide = any(member.find(word.encode("utf-32-le")) >= 0 for word in words)
-            if wide or _in_bytes(member, words):
-                return name
-    return ""
+def _items(values: pa.Array) -> list[pa.Array]:
+    return [values.keys, values.items] if pa.types.is_map(values.type) else [values.flatten()]
+
+
+BINARY = (
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_fixed_size_binary,
+    pa.types.is_binary_view,
+)
