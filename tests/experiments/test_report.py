@@ -1,5 +1,6 @@
 """From the store to a sentence: what was logged is counted right, and each world gets its verdict."""
 
+import itertools
 import re
 import string
 
@@ -102,6 +103,23 @@ def test_who_withdraws_is_out_of_the_figures_at_once_and_who_comes_back_is_in(en
     assert sum(report(engine, begun, REWARD).people.values()) == 2, "who stays in service is counted"
     set_consents(engine, "u0", {"service": True})
     assert (sum(report(engine, begun, REWARD).people.values()), clicks()) == (3, 1)
+
+
+def test_sqlite_s_work_for_a_report_grows_with_the_log_and_not_with_its_square(tmp_path):
+    def steps(people):
+        engine = open_store(f"sqlite:///{tmp_path}/{people}.db")
+        users = [f"u{n}" for n in range(people)]
+        catalogue.expose(engine, catalogue.start(engine, planned(), "t", "t"), users, ts=100)
+        append(engine, [asked(f"r{u}{n}", u, 150) for u in users for n in range(2)])
+        count = itertools.count()
+        with engine.connect() as connection:  # the pool gives the same one to who asks next
+            connection.connection.dbapi_connection.set_progress_handler(lambda: next(count) and None, 100)
+        measure(engine, metric_named("clicks_per_request"), REWARD, "bigger-photos")
+        return next(count)
+
+    few, many = steps(300), steps(1200)
+    assert few > 100, "they are counted"
+    assert many < 6 * few
 
 
 def test_a_baseline_is_that_of_the_newest_days(engine):

@@ -58,6 +58,12 @@ def test_records_are_linked_by_the_strongest_rule_that_knows_them():
     assert links.conflicts == [("phone", ("shop", "2"), ("app", "2"))]
 
 
+@pytest.mark.parametrize("written", ["+82 (0)10-1234-5678", "0082 10 1234 5678", "+82-10-1234-5678"])
+def test_a_phone_is_the_same_however_its_country_is_written(written):
+    two = [row(0, "a", phone="010-1234-5678"), row(1, "b", phone=written)]
+    assert link(SOURCES, two, RULES).matched == 2
+
+
 def test_a_phone_of_two_known_people_says_nothing_of_a_third():
     three = [row(0, "a", email="a@x", phone="1"), row(1, "b", email="b@x", phone="1"), row(2, "c", phone="1")]
     assert len(set(link(SOURCES, three, RULES).names.values())) == 3

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sqlalchemy import select, text
 
-from recloop.schema import Event, Impression, Item, User
+from recloop.schema import Arrival, Event, Impression, Item, Traffic, User
 from recloop.schema.arrow import TABLES
 from recloop.store import (
     Busy,
@@ -82,6 +82,16 @@ def test_history_is_newest_first_and_counts_good_acts_only(engine):
     assert history(engine, "u", 10, 4.0) == ["e", "b", "a"]
     assert history(engine, "u", 1, 4.0) == ["e"]
     assert history(engine, "nobody", 5, 4.0) == []
+
+
+def test_of_acts_of_one_moment_the_greatest_id_is_first_and_a_bot_s_is_in_no_history(engine):
+    told = [("e2", "b", None), ("e9", "c", Traffic.BOT), ("e3", "d", None), ("e1", "a", None)]
+    acts = [
+        Arrival(event_id=name, user_id="u", item_id=item, kind="click", ts=5, received=5, traffic=traffic)
+        for name, item, traffic in told
+    ]
+    append(engine, acts=acts)
+    assert history(engine, "u", 10, 4.0) == ["d", "b", "a"]
 
 
 def test_popular_leaves_out_what_is_sold_out(engine):
@@ -253,6 +263,8 @@ def test_a_full_queue_says_so(engine):
 
 
 def test_what_cannot_be_opened_says_what_to_check(tmp_path):
+    with pytest.raises(StoreError, match=r"mysql is no store of recloop's\. It is sqlite:"):
+        open_store("mysql://user:word@host/name")
     (tmp_path / "s.db").write_bytes(b"this is not a database, but it is long enough" * 100)
     with pytest.raises(StoreError, match="the file is a database"):
         open_store(f"sqlite:///{tmp_path}/s.db")

@@ -187,7 +187,8 @@ def _normal(column: str, value: str, country: str) -> str:
 
 def _phone(text: str, country: str) -> str:
     """With its calling code, as E.164 without the plus."""
-    digits = re.sub(r"\D", "", text)
+    abroad = text.startswith(("+", "00"))
+    digits = re.sub(r"\D", "", text.replace("(0)", "") if abroad else text)
     if text.startswith("+"):
         return digits
     if digits.startswith("00"):

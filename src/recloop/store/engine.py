@@ -98,6 +98,8 @@ def upgrade(engine: Engine) -> None:
 def connect_to(url: str) -> Engine:
     """An engine with the settings that both kinds of database need; a SQLite file gets its folder."""
     parsed = make_url(url)
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ArgumentError(f"{parsed.get_backend_name()} is no store of recloop's")
     if parsed.get_backend_name() != "sqlite":
         engine = create_engine(parsed, **_client(parsed))
         event.listen(engine, "checkout", partial(_notice_its_end, engine))
