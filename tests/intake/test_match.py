@@ -138,7 +138,7 @@ def test_the_command_reports_writes_links_and_keeps_no_contact_data(tmp_path):
     [
         ("a.csv", "id\n1\n", "no column user_id"),
         ("a.csv", "user_id,x\n,1\n", "row 1 has no user_id"),
-        ("a.csv", "user_id\n1\n1\n", "user_id 1 is there twice"),
+        ("a.csv", "user_id\n1\n1\n", "user_id 1 is there 2 times"),
         ("a.xls", "", "none of"),
         ("a.jsonl", "{", "cannot read"),
     ],
@@ -147,6 +147,11 @@ def test_what_cannot_be_linked_is_refused_by_name(tmp_path, name, text, says):
     (tmp_path / name).write_text(text)
     with pytest.raises(DatasetError, match=says):
         read_rows(tmp_path / name, 0, "user_id")
+
+
+def test_an_id_may_be_the_number_0(tmp_path):
+    pl.DataFrame({"user_id": [0, 1]}).write_parquet(tmp_path / "a.parquet")
+    assert [one.id for one in read_rows(tmp_path / "a.parquet", 0, "user_id")] == ["0", "1"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])

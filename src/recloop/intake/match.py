@@ -12,7 +12,7 @@ import csv
 import hashlib
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -83,15 +83,19 @@ def read_rows(path: Path, source: int, key: str) -> list[Row]:
     if key not in table.columns:
         raise DatasetError(f"{path} has no column {key}; its columns are {', '.join(table.columns[:12])}")
     rows = [
-        Row(source, str(row[key] or ""), {n: str(v) for n, v in row.items() if v not in (None, "")})
+        Row(
+            source,
+            "" if row[key] is None else str(row[key]),
+            {n: str(v) for n, v in row.items() if v not in (None, "")},
+        )
         for row in table.iter_rows(named=True)
     ]
     ids = [row.id for row in rows]
     if "" in ids:
         raise DatasetError(f"{path}: row {ids.index('') + 1} has no {key}")
     if len(set(ids)) < len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
-        raise DatasetError(f"{path}: {key} {twice} is there twice; give each record once")
+        [(most, times)] = Counter(ids).most_common(1)
+        raise DatasetError(f"{path}: {key} {most} is there {times} times; give each record once")
     return rows
 
 
