@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sqlalchemy import select, text
 
-from recloop.schema import Arrival, Event, Impression, Item, Traffic, User
+from recloop.schema import Event, Impression, Item, User
 from recloop.schema.arrow import TABLES
 from recloop.store import (
     Busy,
@@ -84,14 +84,9 @@ def test_history_is_newest_first_and_counts_good_acts_only(engine):
     assert history(engine, "nobody", 5, 4.0) == []
 
 
-def test_of_acts_of_one_moment_the_greatest_id_is_first_and_a_bot_s_is_in_no_history(engine):
-    told = [("e2", "b", None), ("e9", "c", Traffic.BOT), ("e3", "d", None), ("e1", "a", None)]
-    acts = [
-        Arrival(event_id=name, user_id="u", item_id=item, kind="click", ts=5, received=5, traffic=traffic)
-        for name, item, traffic in told
-    ]
-    append(engine, acts=acts)
-    assert history(engine, "u", 10, 4.0) == ["d", "b", "a"]
+def test_of_acts_of_one_moment_the_greatest_id_is_first_as_in_training(engine):
+    append(engine, acts=[click(n, item=f"i{n}").model_copy(update={"ts": 5}) for n in (2, 3, 1)])
+    assert history(engine, "u", 10, 4.0) == ["i3", "i2", "i1"]
 
 
 def test_popular_leaves_out_what_is_sold_out(engine):

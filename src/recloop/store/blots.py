@@ -3,7 +3,6 @@
 import mmap
 import os
 import shutil
-import tarfile
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recloop.store.names import blotted, crossed, entitled, named, retitled, whole
-from recloop.store.packed import ARCHIVES, FAULTS, SEALED, kind_of, members, pack, unpacked
+from recloop.store.packed import FAULTS, SEALED, kind_of, members, pack, unpacked
 from recloop.store.traces import stands_in
 
 
@@ -83,8 +82,8 @@ def _copy_without(source: BinaryIO, target: BinaryIO, names: Sequence[str]) -> b
         return kind == "text" and _cross(target, names)
     if kind == "parquet":
         return _parquet(source, target, names)
-    if kind in ARCHIVES:
-        return (_zip if kind == "zip" else _tar)(source, target, names)
+    if kind == "zip":
+        return _zip(source, target, names)
     with unpacked(source, kind) as content, tempfile.TemporaryFile() as clean:
         changed = _copy_without(content, cast(BinaryIO, clean), names)
         pack(cast(BinaryIO, clean), kind, source, target)
@@ -109,7 +108,7 @@ def _zip(source: BinaryIO, target: BinaryIO, names: Sequence[str]) -> bool:
     changed = named(comment, names)
     with zipfile.ZipFile(target, "w") as fresh:
         fresh.comment = crossed(comment, names)
-        for info, (name, content) in zip(infos, members(source, "zip"), strict=True):
+        for info, (name, content) in zip(infos, members(source), strict=True):
             entry = copy(info)
             entry.filename, entry.comment = retitled(name, names), crossed(info.comment, names)
             changed |= (entry.filename, entry.comment) != (name, info.comment)
@@ -118,26 +117,6 @@ def _zip(source: BinaryIO, target: BinaryIO, names: Sequence[str]) -> bool:
                 clean.seek(0)
                 with fresh.open(entry, "w", force_zip64=True) as member:
                     shutil.copyfileobj(clean, member)
-    return changed
-
-
-def _tar(source: BinaryIO, target: BinaryIO, names: Sequence[str]) -> bool:
-    changed = False
-    with tarfile.open(fileobj=source) as archive, tarfile.open(fileobj=target, mode="w") as fresh:
-        for entry in archive:
-            file = archive.extractfile(entry) if entry.isreg() else None
-            name = retitled(entry.name, names)
-            changed |= name != entry.name
-            entry = entry.replace(name=name, deep=False)
-            entry.pax_headers = {}
-            with tempfile.TemporaryFile() as content, tempfile.TemporaryFile() as clean:
-                if file is not None:
-                    shutil.copyfileobj(file, content)
-                    content.flush()
-                    changed |= _copy_without(cast(BinaryIO, content), cast(BinaryIO, clean), names)
-                    entry.size = clean.seek(0, os.SEEK_END)
-                    clean.seek(0)
-                fresh.addfile(entry, clean if file is not None else None)
     return changed
 
 

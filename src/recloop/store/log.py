@@ -199,7 +199,7 @@ def take(engine: Engine, rows: Rows) -> Taken:
 def history(engine: Engine, user_id: str, limit: int, rating_positive: float) -> list[str]:
     """Ids of the items that a person clicked or rated with so many stars at least, newest first.
 
-    Of one moment the greatest id is first. What a bot or a colleague did is in none.
+    Of one moment the greatest id is first.
     """
     with engine.connect() as connection:
         return read_history(connection, user_id, limit, rating_positive)
@@ -248,7 +248,6 @@ def _liked(stars: float | BindParameter[float]) -> ColumnElement[bool]:
 _HISTORY = (  # made once: each request needs it, and making it takes longer than its answer
     select(events.c.item_id)
     .where(events.c.user_id == bindparam("user_id"), _liked(bindparam("stars", type_=Float)))
-    .where(events.c.traffic.is_(None))
     .order_by(events.c.ts.desc(), events.c.event_id.desc())  # as features are ordered for training
     .limit(bindparam("most", type_=Integer))
 )

@@ -5,7 +5,6 @@ import gzip
 import lzma
 import os
 import shutil
-import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -28,13 +27,12 @@ KINDS = {  # by the first bytes
     b"Rar!\x1a\x07": "rar",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "old Office",
 }
-ARCHIVES = "zip", "tar"
 BOMS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-SEALED = "7z", "rar", "old Office"
+SEALED = "tar", "7z", "rar", "old Office"
 ENCRYPTED = 1  # flag of a zip's member
 FAULTS = (  # of a file that is broken, or not what it begins as
     OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
-    tarfile.TarError, NotImplementedError, pa.ArrowException,
+    NotImplementedError, pa.ArrowException,
 )  # fmt: skip
 
 
@@ -92,26 +90,17 @@ def pack(content: BinaryIO, kind: str, like: BinaryIO, target: BinaryIO) -> None
         shutil.copyfileobj(content, packer)
 
 
-def members(handle: BinaryIO, kind: str) -> Iterator[tuple[str, BinaryIO]]:
-    """Names and contents of the files in a zip or a tar.
+def members(handle: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
+    """Names and contents of the files in a zip.
 
     Raises:
         Sealed: one is encrypted.
     """
-    if kind == "tar":
-        with tarfile.open(fileobj=handle) as archive:
-            for one in archive:
-                with tempfile.TemporaryFile() as content:
-                    if one.isreg() and (source := archive.extractfile(one)):
-                        shutil.copyfileobj(source, content)
-                    content.flush()
-                    yield one.name, cast(BinaryIO, content)
-        return
-    with zipfile.ZipFile(handle) as zipped:
-        for info in zipped.infolist():
+    with zipfile.ZipFile(handle) as archive:
+        for info in archive.infolist():
             if info.flag_bits & ENCRYPTED:
                 raise Sealed(f"nobody can look into {info.filename}, which is encrypted")
-            with tempfile.TemporaryFile() as content, zipped.open(info) as source:
+            with tempfile.TemporaryFile() as content, archive.open(info) as source:
                 shutil.copyfileobj(source, content)
                 content.flush()
                 yield info.filename, cast(BinaryIO, content)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recloop.store.names import LONG, entitled, forms, named
-from recloop.store.packed import ARCHIVES, FAULTS, Sealed, kind_of, members, unpacked
+from recloop.store.packed import FAULTS, Sealed, kind_of, members, unpacked
 
 TEXTS = "('text', 'blob')"
 WIDE = "utf-16-le", "utf-16-be", "utf-32-le"  # as Windows and numpy write text
@@ -91,16 +91,16 @@ def _in_content(handle: BinaryIO, names: Sequence[str]) -> str:
         return _in_bytes(handle, names, plain=kind != "sqlite")
     if kind == "parquet":
         found = _in_parquet(handle, names)
-    elif kind in ARCHIVES:
-        found = _in_archive(handle, kind, names)
+    elif kind == "zip":
+        found = _in_archive(handle, names)
     else:
         with unpacked(handle, kind) as content:
             found = _in_content(content, names)
     return found or _in_bytes(handle, names, plain=False)  # in what is noted beside the content
 
 
-def _in_archive(handle: BinaryIO, kind: str, names: Sequence[str]) -> str:
-    for name, member in members(handle, kind):
+def _in_archive(handle: BinaryIO, names: Sequence[str]) -> str:
+    for name, member in members(handle):
         if entitled(name, names):
             return f"the name of {name}"
         if found := _in_content(member, names):
