@@ -207,6 +207,7 @@ def locked(data):
         ("a.bin", b"\0\1" + WHO.encode(), "bytes"),
         ("b.bin", b"\0" + f"Kunde {WHO}".encode("utf-16-le"), "bytes"),
     ],
+    ids=lambda value: "content" if isinstance(value, bytes) else None,  # some hold the time
 )  # fmt: skip
 def test_what_cannot_be_rewritten_is_left_as_it_is_and_is_not_called_clean(tmp_path, name, content, within):
     file = tmp_path / name
