@@ -53,9 +53,7 @@ ATTEMPTS = 5
 MANY = 16  # rows, from which on one text for each column is faster than values
 SEPARATOR, NULL = "\x1f", "\x1e"  # in such a text
 BUSY_SECONDS = 15  # that SQLite waits for another who writes
-LOG_PAGES = (
-    4000  # of SQLite's log, 16 MB, before they go to the file: a page that many acts changed goes once
-)
+LOG_PAGES = 4000  # of SQLite's log, 16 MB, before they go to the file: a page of many acts goes once
 
 
 def open_store(url: str) -> Engine:
@@ -231,8 +229,8 @@ def insert_new(connection: Connection, table: Table, rows: list[dict], keys: lis
         return set()
     rows = _in_order(table, rows)
     dialect, many = connection.dialect.name, len(rows) >= MANY
-    told = all(key.name in rows[0] for key in keys)
-    if dialect == "sqlite" and many and told and _all_new(connection, table, rows):
+    keyed = dialect == "sqlite" and many and all(key.name in rows[0] for key in keys)
+    if keyed and _all_new(connection, table, rows):
         return {tuple(row[key.name] for key in keys) for row in rows}
     statement, given = _of_values(dialect, table, *keys), rows
     bytes_in_it = any(isinstance(column.type, LargeBinary) for column in table.c)
