@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from sqlalchemy import ColumnElement, Engine, Select, case, func, literal, select, true
+from sqlalchemy import ColumnElement, Engine, Select, and_, case, func, literal, select
 
 from recloop.experiments.cuped import Covariate
 from recloop.experiments.difference import Clusters
@@ -216,13 +216,11 @@ def _query(exposed: Select, metric: Metric, reward: RewardParams, until: int | N
 
 def _sums(who: Any, table: Any, value: ColumnElement, until: int | None) -> Select:
     """Per person: what the rows add up to from exposure on and before it, and the last moment before."""
-    own, counted = table.c.user_id == who.c.user_id, [true()]
-    joined = who.join(table, own)
-    if table is impressions:  # not in that order: SQLite would read them all for each person
-        joined = impressions.outerjoin(who, own)
-        counted += [impressions.c.position == 0, ~impressions.c.partial]
+    own = table.c.user_id == who.c.user_id
+    if table is impressions:
+        own = and_(own, impressions.c.position == 0, ~impressions.c.partial)
     if until is not None:
-        counted += [table.c.ts <= until]
+        own = and_(own, table.c.ts <= until)
     early = table.c.ts < who.c.ts
     return (
         select(
@@ -231,7 +229,6 @@ def _sums(who: Any, table: Any, value: ColumnElement, until: int | None) -> Sele
             func.sum(case((early, value), else_=0.0)).label("before"),
             func.max(case((early, table.c.ts), else_=-1)).label("last"),
         )
-        .select_from(joined)
-        .where(*counted)
-        .group_by(table.c.user_id)
+        .select_from(who.join(table, own))
+        .group_by(table.c.user_id)  # by the person's, SQLite would read all impressions for each
     )
